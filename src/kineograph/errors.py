@@ -1,0 +1,17 @@
+"""Every error that Kineograph raises on purpose.
+
+A message names the value that was given and what is allowed; the command line
+prints it as one line and the service sends it as one JSON field.
+"""
+
+
+class KineographError(Exception):
+    """The base of every error that a caller may want to catch."""
+
+
+class RequestError(KineographError):
+    """The user asked for something that cannot be done: HTTP 4xx, exit status 2."""
+
+
+class WeightsError(KineographError):
+    """A weights file is missing, truncated, hostile, or does not fit its config."""

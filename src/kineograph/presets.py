@@ -1,0 +1,92 @@
+"""The table of models, as data. A new model is a new row."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from kineograph.errors import RequestError
+from kineograph.spec import (
+    DiTConfig,
+    FrameSize,
+    ModelSpec,
+    TextConfig,
+    UpsamplerConfig,
+    VaeConfig,
+)
+
+DEFAULT_MODEL = "nano"
+
+# 64x64 pixels of area at every ratio. 80x48 is delivered as 320x180: cropped to exact 16:9.
+NANO_SIZES = {
+    "16:9": FrameSize(48, 80, 180, 320),
+    "9:16": FrameSize(80, 48, 320, 180),
+    "1:1": FrameSize(64, 64, 256, 256),
+    "4:3": FrameSize(48, 64, 192, 256),
+    "3:4": FrameSize(64, 48, 256, 192),
+    "21:9": FrameSize(48, 112, 192, 448),
+}
+
+NANO = ModelSpec(
+    name="nano",
+    summary="trained on two CPU cores on the procedural world; clips of 2.5 s at 256x256 area",
+    vae=VaeConfig(
+        z_dim=64,
+        patch_size=4,
+        encoder_dim=48,
+        decoder_dim=64,
+        dim_mult=(1, 2, 2),
+        num_res_blocks=1,
+        temporal_downsample=(True, True),
+        residual=True,
+    ),
+    dit=DiTConfig(
+        dim=256,
+        ffn_dim=1024,
+        num_heads=4,
+        num_layers=6,
+        in_channels=64,
+        out_channels=64,
+        patch_size=(1, 1, 1),
+        text_dim=128,
+        text_len=64,
+        freq_dim=128,
+    ),
+    text=TextConfig(vocab_size=1024, dim=128, head_dim=32, num_heads=4, ffn_dim=384, num_layers=3),
+    sizes=NANO_SIZES,
+    fps=10,
+    num_frames=25,
+    min_frames=1,
+    max_frames=25,
+    steps=24,
+    shift=1.5,
+    guidance_scale=3.5,
+    solver="euler",
+    upsampler=UpsamplerConfig(scale=4, dim=48, num_blocks=6),
+    world_version=1,
+)
+
+# The real stack at the smallest size, with random weights: for tests.
+TINY = replace(
+    NANO,
+    name="tiny",
+    summary="the whole stack with random weights, for tests",
+    vae=replace(NANO.vae, z_dim=8, encoder_dim=8, decoder_dim=8),
+    dit=replace(
+        NANO.dit, dim=24, ffn_dim=48, num_heads=2, num_layers=2, in_channels=8, out_channels=8,
+        text_dim=16,
+    ),
+    text=TextConfig(vocab_size=1024, dim=16, head_dim=8, num_heads=2, ffn_dim=32, num_layers=1),
+    steps=4,
+    upsampler=UpsamplerConfig(scale=4, dim=8, num_blocks=1),
+    source="none: random weights",
+    world_version=None,
+)
+
+PRESETS: dict[str, ModelSpec] = {spec.name: spec for spec in (NANO, TINY)}
+
+
+def get_preset(name: str) -> ModelSpec:
+    """Return the row named `name`; a `RequestError` lists the names there are."""
+    if name not in PRESETS:
+        raise RequestError(f"unknown model {name!r}; available: {', '.join(sorted(PRESETS))}")
+    return PRESETS[name]

@@ -1,0 +1,150 @@
+"""What a model is, as data: configs of its parts and the arithmetic of its shapes.
+
+Nothing here imports torch, so that the command line and the service can plan
+and refuse before any weight is read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, TypeVar
+
+ASPECT_RATIOS = ("16:9", "9:16", "1:1", "4:3", "3:4", "21:9")
+
+ConfigT = TypeVar("ConfigT", "VaeConfig", "DiTConfig", "TextConfig", "UpsamplerConfig")
+
+
+@dataclass(frozen=True)
+class VaeConfig:
+    """A causal 3D video VAE of the Wan family (arXiv 2503.20314).
+
+    Wan 2.1 is `VaeConfig()`; Wan 2.2 adds `patch_size=2`, `residual=True`.
+    """
+
+    in_channels: int = 3
+    z_dim: int = 16
+    patch_size: int = 1  # pixels folded into channels before the first convolution
+    encoder_dim: int = 96
+    decoder_dim: int = 96
+    dim_mult: tuple[int, ...] = (1, 2, 4, 4)
+    num_res_blocks: int = 2
+    temporal_downsample: tuple[bool, ...] = (False, True, True)  # one per level but the last
+    residual: bool = False  # Wan 2.2: averaged and duplicated shortcuts around each level
+    latents_mean: tuple[float, ...] = ()  # per channel; empty means 0
+    latents_std: tuple[float, ...] = ()  # per channel; empty means 1
+
+    @property
+    def temporal_stride(self) -> int:
+        return 2 ** sum(self.temporal_downsample)
+
+    @property
+    def spatial_stride(self) -> int:
+        return self.patch_size * 2 ** len(self.temporal_downsample)
+
+
+@dataclass(frozen=True)
+class DiTConfig:
+    """A video diffusion transformer of the Wan family (arXiv 2503.20314)."""
+
+    dim: int = 1536
+    ffn_dim: int = 8960
+    num_heads: int = 12
+    num_layers: int = 30
+    in_channels: int = 16
+    out_channels: int = 16
+    patch_size: tuple[int, int, int] = (1, 2, 2)
+    text_dim: int = 4096
+    text_len: int = 512  # context is always padded with zeros to this length, as Wan does
+    freq_dim: int = 256
+    eps: float = 1e-6
+
+    @property
+    def head_dim(self) -> int:
+        return self.dim // self.num_heads
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """A text encoder of the UMT5 architecture (arXiv 2304.09151)."""
+
+    vocab_size: int = 256384
+    dim: int = 4096
+    head_dim: int = 64
+    num_heads: int = 64
+    ffn_dim: int = 10240
+    num_layers: int = 24
+    num_buckets: int = 32  # of relative distance
+    max_distance: int = 128
+    eps: float = 1e-6
+
+
+@dataclass(frozen=True)
+class UpsamplerConfig:
+    """A causal learned spatial upsampler."""
+
+    scale: int = 4
+    dim: int = 48
+    num_blocks: int = 6
+
+
+def config_to_dict(config: VaeConfig | DiTConfig | TextConfig | UpsamplerConfig) -> dict[str, Any]:
+    """Return a JSON-ready dict of a config."""
+    return asdict(config)
+
+
+def config_from_dict(kind: type[ConfigT], data: dict[str, Any]) -> ConfigT:
+    """Rebuild a config from JSON; lists become tuples, unknown keys are an error."""
+    known = {f.name for f in fields(kind)}
+    unknown = sorted(set(data) - known)
+    if unknown:
+        raise ValueError(f"{kind.__name__} has no field {unknown[0]!r}; fields: {sorted(known)}")
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+
+
+@dataclass(frozen=True)
+class FrameSize:
+    """The base size the model works at and the size that it delivers, in pixels."""
+
+    height: int  # base, a multiple of the latent grid
+    width: int
+    out_height: int  # delivered: base x upsampler scale, centre-cropped to the exact ratio
+    out_width: int
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A row of the model table: parts, sizes, defaults."""
+
+    name: str
+    summary: str
+    vae: VaeConfig
+    dit: DiTConfig
+    text: TextConfig
+    sizes: dict[str, FrameSize]
+    fps: int
+    num_frames: int  # default; allowed are min_frames..max_frames in steps of temporal_stride
+    min_frames: int
+    max_frames: int
+    steps: int
+    shift: float
+    guidance_scale: float
+    solver: str
+    negative_prompt: str = ""
+    upsampler: UpsamplerConfig | None = None
+    guidance: Literal["cfg", "cfg-zero-star"] = "cfg"
+    max_prompt_chars: int = 400
+    licence: str = "Apache-2.0"
+    source: str = "in the package"
+    world_version: int | None = None
+    languages: tuple[str, ...] = field(default=("en", "zh"))
+
+    def latent_shape(self, aspect_ratio: str, num_frames: int) -> tuple[int, int, int, int]:
+        """Return `(c, t, h, w)` of the latent of a clip."""
+        size = self.sizes[aspect_ratio]
+        stride = self.vae.spatial_stride
+        t = (num_frames - 1) // self.vae.temporal_stride + 1
+        return self.vae.z_dim, t, size.height // stride, size.width // stride
+
+    def allowed_frames(self) -> list[int]:
+        """Return every clip length that this model makes."""
+        return list(range(self.min_frames, self.max_frames + 1, self.vae.temporal_stride))
