@@ -1,0 +1,412 @@
+"""The causal 3D video VAE of the Wan family: Wan 2.1, Wan 2.2 and our own small ones.
+
+The architecture is Wan's (arXiv 2503.20314); parameter names are those of diffusers'
+`AutoencoderKLWan`, so weights pass both ways without a rename. Inside, features lie
+channels-last (`b t h w c` in memory, `b c t h w` in shape): the fastest layout for 3D
+convolutions in bf16 on CPU, and channel norms then read contiguous memory.
+
+Letters: b batch, c channels, t frames, h height, w width, z latent channels, q pixels folded
+down a column, r pixels folded along a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from kineograph.errors import RequestError
+from kineograph.nn.causal import CausalConv3d, ConvCache, begins
+from kineograph.spec import VaeConfig
+
+
+class ChannelNorm(nn.Module):
+    """Divide each pixel's channels by their root mean square and scale them by `gamma`."""
+
+    # Wan floors the norm at 1e-12; a floor of the root mean square at 1e-6 gives the same
+    # numbers on any real activation and keeps gradients at dead pixels finite in float32.
+    eps = 1e-12
+
+    def __init__(self, dim: int, trailing_dims: int = 3) -> None:
+        super().__init__()
+        self.dim = dim
+        self.gamma = nn.Parameter(torch.ones(dim, *(1,) * trailing_dims))
+
+    def forward(self, x: Tensor) -> Tensor:
+        last = x.movedim(1, -1)
+        return F.rms_norm(last, (self.dim,), self.gamma.flatten(), self.eps).movedim(-1, 1)
+
+
+class ResidualBlock(nn.Module):
+    """Norm, SiLU and causal convolution, twice, around a shortcut."""
+
+    def __init__(self, dim: int, out_dim: int) -> None:
+        super().__init__()
+        self.norm1 = ChannelNorm(dim)
+        self.conv1 = CausalConv3d(dim, out_dim, (3, 3, 3))
+        self.norm2 = ChannelNorm(out_dim)
+        self.conv2 = CausalConv3d(out_dim, out_dim, (3, 3, 3))
+        self.conv_shortcut = (
+            CausalConv3d(dim, out_dim, (1, 1, 1)) if dim != out_dim else nn.Identity()
+        )
+
+    def forward(self, x: Tensor, cache: ConvCache | None) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x)), cache)
+        h = self.conv2(F.silu(self.norm2(h)), cache)
+        return h + self.conv_shortcut(x)
+
+
+class FrameAttention(nn.Module):
+    """Single-head self-attention over the pixels of each frame by itself."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = ChannelNorm(dim, trailing_dims=2)
+        self.to_qkv = nn.Conv2d(dim, 3 * dim, 1)
+        self.proj = nn.Conv2d(dim, dim, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, _, _, h, _ = x.shape
+        frames = rearrange(x, "b c t h w -> (b t) c h w")
+        qkv = rearrange(self.to_qkv(self.norm(frames)), "n c h w -> n 1 (h w) c")
+        q, k, v = qkv.chunk(3, dim=-1)
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        out = self.proj(rearrange(mixed, "n 1 (h w) c -> n c h w", h=h))
+        return x + rearrange(out, "(b t) c h w -> b c t h w", b=b)
+
+
+class MidBlock(nn.Module):
+    """Attention between two residual blocks at the lowest resolution."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.attentions = nn.ModuleList([FrameAttention(dim)])
+        self.resnets = nn.ModuleList([ResidualBlock(dim, dim), ResidualBlock(dim, dim)])
+
+    def forward(self, x: Tensor, cache: ConvCache | None) -> Tensor:
+        x = self.resnets[0](x, cache)
+        return self.resnets[1](self.attentions[0](x), cache)
+
+
+def _per_frame(layer: nn.Module, x: Tensor) -> Tensor:
+    """Apply a 2D layer to every frame."""
+    out = layer(rearrange(x, "b c t h w -> (b t) c h w"))
+    return rearrange(out, "(b t) c h w -> b c t h w", b=x.shape[0])
+
+
+class Downsample(nn.Module):
+    """Halve height and width, and with `temporal` the frames after the first."""
+
+    def __init__(self, dim: int, temporal: bool) -> None:
+        super().__init__()
+        self.resample = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(dim, dim, 3, stride=2))
+        self.time_conv = CausalConv3d(dim, dim, (3, 1, 1), time_stride=2) if temporal else None
+
+    def forward(self, x: Tensor, cache: ConvCache | None) -> Tensor:
+        x = _per_frame(self.resample, x)
+        if self.time_conv is None:
+            return x
+        if not begins(cache, self):
+            return self.time_conv(x, cache)
+        # The first frame stands alone: it passes by, and is the history of what follows.
+        first, rest = x[:, :, :1], x[:, :, 1:]
+        if rest.shape[2] == 0:
+            if cache is not None:
+                cache.keep(self.time_conv, first)
+            return first
+        return torch.cat([first, self.time_conv(rest, cache, before=first)], dim=2)
+
+
+class Upsample(nn.Module):
+    """Double height and width, and with `temporal` the frames after the first."""
+
+    def __init__(self, dim: int, out_dim: int, temporal: bool) -> None:
+        super().__init__()
+        self.resample = nn.Sequential(
+            nn.Upsample(scale_factor=2.0, mode="nearest-exact"),
+            nn.Conv2d(dim, out_dim, 3, padding=1),
+        )
+        self.time_conv = CausalConv3d(dim, 2 * dim, (3, 1, 1)) if temporal else None
+
+    def forward(self, x: Tensor, cache: ConvCache | None) -> Tensor:
+        if self.time_conv is not None:
+            if begins(cache, self):
+                # Wan keeps the first frame out of this layer altogether: it is not doubled and
+                # the frames after it see zeros in its place.
+                first, rest = x[:, :, :1], x[:, :, 1:]
+                x = torch.cat([first, self._double(rest, cache)], dim=2) if rest.shape[2] else first
+            else:
+                x = self._double(x, cache)
+        return _per_frame(self.resample, x)
+
+    def _double(self, x: Tensor, cache: ConvCache | None) -> Tensor:
+        assert self.time_conv is not None
+        return rearrange(self.time_conv(x, cache), "b (k c) t h w -> b c (t k) h w", k=2)
+
+
+class AverageDown(nn.Module):
+    """The parameter-free shortcut down: space and time folded into channels, then averaged."""
+
+    def __init__(self, dim: int, out_dim: int, time_factor: int, space_factor: int) -> None:
+        super().__init__()
+        self.out_dim, self.time_factor, self.space_factor = out_dim, time_factor, space_factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.pad(x, (0, 0, 0, 0, -x.shape[2] % self.time_factor, 0))
+        folded = rearrange(
+            x,
+            "b c (t i) (h q) (w r) -> b t h w (c i q r)",
+            i=self.time_factor,
+            q=self.space_factor,
+            r=self.space_factor,
+        )
+        return folded.unflatten(-1, (self.out_dim, -1)).mean(-1).movedim(-1, 1)
+
+
+class DuplicateUp(nn.Module):
+    """The parameter-free shortcut up: channels repeated, then unfolded into space and time."""
+
+    def __init__(self, dim: int, out_dim: int, time_factor: int, space_factor: int) -> None:
+        super().__init__()
+        self.time_factor, self.space_factor = time_factor, space_factor
+        self.repeats = out_dim * time_factor * space_factor**2 // dim
+
+    def forward(self, x: Tensor, cache: ConvCache | None) -> Tensor:
+        last = x.movedim(1, -1).repeat_interleave(self.repeats, dim=-1)
+        out = rearrange(
+            last,
+            "b t h w (c i q r) -> b (t i) (h q) (w r) c",
+            i=self.time_factor,
+            q=self.space_factor,
+            r=self.space_factor,
+        ).movedim(-1, 1)
+        return out[:, :, self.time_factor - 1 :] if begins(cache, self) else out
+
+
+class ResidualDown(nn.Module):
+    """A level of Wan 2.2's encoder: residual blocks and downsampling around `AverageDown`."""
+
+    def __init__(self, dim: int, out_dim: int, num_blocks: int, down: bool, temporal: bool) -> None:
+        super().__init__()
+        self.avg_shortcut = AverageDown(dim, out_dim, 1 + (down and temporal), 1 + down)
+        dims = [dim] + [out_dim] * num_blocks
+        self.resnets = nn.ModuleList(
+            ResidualBlock(dims[i], dims[i + 1]) for i in range(num_blocks)
+        )
+        self.downsampler = Downsample(out_dim, temporal) if down else None
+
+    def forward(self, x: Tensor, cache: ConvCache | None) -> Tensor:
+        shortcut = self.avg_shortcut(x)
+        for block in self.resnets:
+            x = block(x, cache)
+        if self.downsampler is not None:
+            x = self.downsampler(x, cache)
+        return x + shortcut
+
+
+class UpLevel(nn.Module):
+    """A level of the decoder: residual blocks, then upsampling; Wan 2.2 adds `DuplicateUp`."""
+
+    def __init__(
+        self, dim: int, out_dim: int, num_blocks: int, up: bool, temporal: bool, residual: bool
+    ) -> None:
+        super().__init__()
+        dims = [dim] + [out_dim] * (num_blocks + 1)
+        self.resnets = nn.ModuleList(
+            ResidualBlock(dims[i], dims[i + 1]) for i in range(num_blocks + 1)
+        )
+        self.avg_shortcut = (
+            DuplicateUp(dim, out_dim, 1 + temporal, 2) if up and residual else None
+        )
+        # Two names for one thing, so that weights keep the names they have in diffusers.
+        self.upsampler = Upsample(out_dim, out_dim, temporal) if up and residual else None
+        self.upsamplers = (
+            nn.ModuleList([Upsample(out_dim, out_dim // 2, temporal)])
+            if up and not residual
+            else None
+        )
+
+    def forward(self, x: Tensor, cache: ConvCache | None) -> Tensor:
+        entered = x
+        for block in self.resnets:
+            x = block(x, cache)
+        if self.upsampler is not None:
+            x = self.upsampler(x, cache)
+        if self.upsamplers is not None:
+            x = self.upsamplers[0](x, cache)
+        return x if self.avg_shortcut is None else x + self.avg_shortcut(entered, cache)
+
+
+class Encoder(nn.Module):
+    """Frames (folded pixels) to the mean and log-variance of the latent."""
+
+    def __init__(self, config: VaeConfig) -> None:
+        super().__init__()
+        dims = [config.encoder_dim * m for m in (1, *config.dim_mult)]
+        last = len(config.dim_mult) - 1
+        self.conv_in = CausalConv3d(config.in_channels * config.patch_size**2, dims[0], (3, 3, 3))
+        self.down_blocks = nn.ModuleList()
+        for i, (dim, out_dim) in enumerate(zip(dims[:-1], dims[1:], strict=True)):
+            temporal = i < last and config.temporal_downsample[i]
+            if config.residual:
+                self.down_blocks.append(
+                    ResidualDown(dim, out_dim, config.num_res_blocks, i < last, temporal)
+                )
+                continue
+            for j in range(config.num_res_blocks):
+                self.down_blocks.append(ResidualBlock(out_dim if j else dim, out_dim))
+            if i < last:
+                self.down_blocks.append(Downsample(out_dim, temporal))
+        self.mid_block = MidBlock(dims[-1])
+        self.norm_out = ChannelNorm(dims[-1])
+        self.conv_out = CausalConv3d(dims[-1], 2 * config.z_dim, (3, 3, 3))
+
+    def forward(self, x: Tensor, cache: ConvCache | None) -> Tensor:
+        x = self.conv_in(x, cache)
+        for block in self.down_blocks:
+            x = block(x, cache)
+        x = self.mid_block(x, cache)
+        return self.conv_out(F.silu(self.norm_out(x)), cache)
+
+
+class Decoder(nn.Module):
+    """Latent frames to frames (folded pixels)."""
+
+    def __init__(self, config: VaeConfig) -> None:
+        super().__init__()
+        mults = config.dim_mult[::-1]
+        dims = [config.decoder_dim * m for m in (mults[0], *mults)]
+        temporal = (*config.temporal_downsample[::-1], False)
+        last = len(mults) - 1
+        self.conv_in = CausalConv3d(config.z_dim, dims[0], (3, 3, 3))
+        self.mid_block = MidBlock(dims[0])
+        self.up_blocks = nn.ModuleList()
+        for i, (dim, out_dim) in enumerate(zip(dims[:-1], dims[1:], strict=True)):
+            entering = dim // 2 if i > 0 and not config.residual else dim
+            self.up_blocks.append(
+                UpLevel(
+                    entering, out_dim, config.num_res_blocks, i < last, temporal[i], config.residual
+                )
+            )
+        self.norm_out = ChannelNorm(dims[-1])
+        self.conv_out = CausalConv3d(dims[-1], config.in_channels * config.patch_size**2, (3, 3, 3))
+
+    def forward(self, x: Tensor, cache: ConvCache | None) -> Tensor:
+        x = self.mid_block(self.conv_in(x, cache), cache)
+        for block in self.up_blocks:
+            x = block(x, cache)
+        return self.conv_out(F.silu(self.norm_out(x)), cache)
+
+
+class VideoVAE(nn.Module):
+    """Compress video to latents and back, causally in time, as a whole or as a stream.
+
+    Sizes: `t = 1 + temporal_stride * k` frames, height and width multiples of
+    `spatial_stride`; the latent has `1 + k` frames. Source: arXiv 2503.20314.
+    """
+
+    def __init__(self, config: VaeConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.quant_conv = CausalConv3d(2 * config.z_dim, 2 * config.z_dim, (1, 1, 1))
+        self.post_quant_conv = CausalConv3d(config.z_dim, config.z_dim, (1, 1, 1))
+        self.decoder = Decoder(config)
+        self.init_weights()
+
+    @torch.no_grad()
+    def init_weights(self, generator: torch.Generator | None = None) -> None:
+        """Initialise for training from scratch.
+
+        Every convolution keeps variance; each residual branch starts at a tenth of its size,
+        so that the shortcuts carry the first steps; convolutions over time alone start as
+        the identity on the current frame.
+        """
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Conv2d | nn.Conv3d):
+                std = module.weight[0].numel() ** -0.5
+                if name.endswith((".conv2", ".proj")):
+                    std *= 0.1
+                nn.init.normal_(module.weight, std=std, generator=generator)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+                if name.endswith(".time_conv"):
+                    module.weight.mul_(0.1)
+                    eye = torch.eye(module.in_channels, device=module.weight.device)
+                    copies = module.out_channels // module.in_channels
+                    module.weight[:, :, -1, 0, 0] += eye.repeat(copies, 1)
+            elif isinstance(module, ChannelNorm):
+                nn.init.ones_(module.gamma)
+
+    def encode(
+        self, video: Float[Tensor, "b 3 t h w"], cache: ConvCache | None = None
+    ) -> tuple[Float[Tensor, "b z t2 h2 w2"], Float[Tensor, "b z t2 h2 w2"]]:
+        """Return the mean and log-variance (raw, float32) of the latent of a video in [-1, 1].
+
+        With a `cache` the video is the next chunk of a clip: 1 + stride * k frames at first,
+        then stride * k. Raises `RequestError` for a size the strides do not divide.
+        """
+        self._check_video(video, opening=cache is None or cache.tail(self.encoder.conv_in) is None)
+        p = self.config.patch_size
+        x = rearrange(video, "b c t (h q) (w r) -> b t h w (c r q)", q=p, r=p).movedim(-1, 1)
+        mean, logvar = self.quant_conv(self.encoder(x, cache)).float().chunk(2, dim=1)
+        return mean, logvar.clamp(-30.0, 20.0)
+
+    def decode(
+        self, latent: Float[Tensor, "b z t h w"], cache: ConvCache | None = None
+    ) -> Float[Tensor, "b 3 t2 h2 w2"]:
+        """Return the video (float32, about [-1, 1], not clamped) of a raw latent.
+
+        With a `cache` the latent is the next chunk of a clip, of any number of frames.
+        """
+        p = self.config.patch_size
+        x = latent.contiguous(memory_format=torch.channels_last_3d)
+        x = self.decoder(self.post_quant_conv(x), cache).float()
+        return rearrange(x, "b (c r q) t h w -> b c t (h q) (w r)", q=p, r=p)
+
+    def decode_stream(
+        self, latent: Float[Tensor, "b z t h w"]
+    ) -> Iterator[Float[Tensor, "b 3 t2 h2 w2"]]:
+        """Yield the video of a raw latent, one latent frame at a time, in bounded memory."""
+        cache = ConvCache()
+        for frame in latent.split(1, dim=2):
+            yield self.decode(frame, cache)
+
+    def encode_stream(
+        self, chunks: Iterable[Float[Tensor, "b 3 t h w"]]
+    ) -> Iterator[tuple[Float[Tensor, "b z t2 h2 w2"], Float[Tensor, "b z t2 h2 w2"]]]:
+        """Yield mean and log-variance of a clip that comes in chunks (see `encode`)."""
+        cache = ConvCache()
+        for chunk in chunks:
+            yield self.encode(chunk, cache)
+
+    def normalise(self, mean: Float[Tensor, "b z t h w"]) -> Float[Tensor, "b z t h w"]:
+        """Return the latent the transformer sees: about zero mean and unit variance a channel."""
+        shift, scale = self._statistics(mean)
+        return (mean - shift) / scale
+
+    def denormalise(self, latent: Float[Tensor, "b z t h w"]) -> Float[Tensor, "b z t h w"]:
+        """Undo `normalise`: return the raw latent that `decode` takes."""
+        shift, scale = self._statistics(latent)
+        return latent * scale + shift
+
+    def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        z = self.config.z_dim
+        shift = like.new_tensor(self.config.latents_mean or (0.0,) * z)
+        scale = like.new_tensor(self.config.latents_std or (1.0,) * z)
+        return shift.view(1, z, 1, 1, 1), scale.view(1, z, 1, 1, 1)
+
+    def _check_video(self, video: Tensor, opening: bool) -> None:
+        _, _, t, h, w = video.shape
+        time, space = self.config.temporal_stride, self.config.spatial_stride
+        if (t - opening) % time or t < 1:
+            kind = f"1 + a multiple of {time}" if opening else f"a multiple of {time}"
+            raise RequestError(f"{t} frames cannot be encoded; allowed: {kind}")
+        if h % space or w % space:
+            raise RequestError(
+                f"{h}x{w} pixels cannot be encoded; height and width must be multiples of {space}"
+            )

@@ -1,0 +1,88 @@
+"""Convolution that looks only back in time, for a whole clip at once or for a stream of chunks.
+
+Letters: b batch, c channels in, o channels out, t frames, h height, w width, k history frames.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class ConvCache:
+    """What the layers of one model remember of a clip between two chunks of it.
+
+    A fresh cache stands before the first frame. It is keyed by the module that remembers, so a
+    layer needs no index, and one cache serves one clip (or one batch of clips) through any
+    number of modules. It holds copies of a few frames a layer: its size does not grow with time.
+    """
+
+    def __init__(self) -> None:
+        self._tails: dict[nn.Module, Tensor] = {}
+        self._started: set[nn.Module] = set()
+
+    def begins(self, module: nn.Module) -> bool:
+        """Return True on the first call for `module`: the chunk in hand opens the clip."""
+        first = module not in self._started
+        self._started.add(module)
+        return first
+
+    def tail(self, module: nn.Module) -> Tensor | None:
+        """Return the last frames that `module` kept, or None before the clip's first frame."""
+        return self._tails.get(module)
+
+    def keep(self, module: nn.Module, frames: Tensor) -> None:
+        """Remember a copy of `frames` for `module`, so that the chunk itself can be freed."""
+        self._tails[module] = frames.clone()
+
+
+def begins(cache: ConvCache | None, module: nn.Module) -> bool:
+    """Return whether the chunk in hand opens the clip; without a cache it is the whole clip."""
+    return cache is None or cache.begins(module)
+
+
+class CausalConv3d(nn.Conv3d):
+    """A 3D convolution whose output frame depends on its own and earlier input frames only.
+
+    In space it is a "same" convolution for odd kernels. In time it reads `kernel - stride`
+    frames of history, which are zeros before the clip or come from `cache` within it.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: tuple[int, int, int],
+        time_stride: int = 1,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=(time_stride, 1, 1),
+            padding=(0, kernel_size[1] // 2, kernel_size[2] // 2),
+        )
+        self.history = kernel_size[0] - time_stride
+
+    def forward(
+        self,
+        x: Float[Tensor, "b c t h w"],
+        cache: ConvCache | None = None,
+        before: Float[Tensor, "b c k h w"] | None = None,
+    ) -> Float[Tensor, "b o t2 h w"]:
+        """Convolve a clip (`cache` None) or the next chunk of one.
+
+        `before` gives the history by hand where it is neither zeros nor this layer's own past.
+        """
+        if self.history > 0:
+            if before is None and cache is not None:
+                before = cache.tail(self)
+            if before is None:
+                b, c, _, h, w = x.shape
+                before = x.new_zeros(b, c, self.history, h, w)
+            x = torch.cat([before.to(x.dtype), x], dim=2)
+            if cache is not None:
+                cache.keep(self, x[:, :, -self.history :])
+        return F.conv3d(x, self.weight, self.bias, self.stride, self.padding)
