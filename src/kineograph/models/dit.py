@@ -1,0 +1,175 @@
+"""The video diffusion transformer of the Wan family (arXiv 2503.20314).
+
+Letters: b batch, c latent channels, t h w the latent grid, n tokens (the grid after
+patching, row-major), g groups of tokens that share a noise level (1, the frames, or n),
+d model channels, l context tokens, k context channels.
+
+Parameter names are those of the original Wan files; `weights/keymaps.py` has the table
+to diffusers. An image embedder (Wan 2.1 I2V) would add its tokens to the context.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from einops import rearrange
+from jaxtyping import Complex, Float
+from torch import Tensor, nn
+
+from kineograph.nn.attention import Attention
+from kineograph.nn.embed import sigma_embedding
+from kineograph.nn.norm import RMSNorm, layer_norm
+from kineograph.nn.rope import RopeCache
+from kineograph.spec import DiTConfig
+
+
+def modulate(
+    x: Float[Tensor, "b n d"], shift: Float[Tensor, "b g d"], scale: Float[Tensor, "b g d"]
+) -> Float[Tensor, "b n d"]:
+    """Return x * (1 + scale) + shift, each group of tokens with its own pair."""
+    groups = rearrange(x, "b (g p) d -> b g p d", g=shift.shape[1])
+    return torch.addcmul(shift[:, :, None], groups, 1 + scale[:, :, None]).flatten(1, 2)
+
+
+def gated_add(
+    x: Float[Tensor, "b n d"], update: Float[Tensor, "b n d"], gate: Float[Tensor, "b g d"]
+) -> Float[Tensor, "b n d"]:
+    """Return x + update * gate, each group of tokens with its own gate."""
+    g = gate.shape[1]
+    x, update = (rearrange(y, "b (g p) d -> b g p d", g=g) for y in (x, update))
+    return torch.addcmul(x, update, gate[:, :, None]).flatten(1, 2)
+
+
+class Block(nn.Module):
+    """Self-attention, cross-attention and a two-layer network, modulated by the noise level."""
+
+    def __init__(self, config: DiTConfig) -> None:
+        super().__init__()
+        self.eps = config.eps
+        self.self_attn = Attention(config.dim, config.num_heads, config.eps)
+        self.cross_attn = Attention(config.dim, config.num_heads, config.eps)
+        self.norm3 = nn.LayerNorm(config.dim, config.eps)  # before cross-attention
+        self.ffn = nn.Sequential(
+            nn.Linear(config.dim, config.ffn_dim),
+            nn.GELU(approximate="tanh"),
+            nn.Linear(config.ffn_dim, config.dim),
+        )
+        self.modulation = nn.Parameter(torch.zeros(1, 6, config.dim))
+
+    def forward(
+        self,
+        x: Float[Tensor, "b n d"],
+        modulation: Float[Tensor, "b g 6 d"],
+        context: Float[Tensor, "b l d"],
+        rope: Complex[Tensor, "n e"],
+    ) -> Float[Tensor, "b n d"]:
+        modulation = modulation + self.modulation
+        shift1, scale1, gate1, shift2, scale2, gate2 = modulation.unbind(2)
+        y = modulate(layer_norm(x, self.eps), shift1, scale1)
+        x = gated_add(x, self.self_attn(y, rope=rope), gate1)
+        x = x + self.cross_attn(self.norm3(x), context)
+        y = modulate(layer_norm(x, self.eps), shift2, scale2)
+        return gated_add(x, self.ffn(y), gate2)
+
+
+class Head(nn.Module):
+    """The last norm, modulation and projection to latent patches."""
+
+    def __init__(self, config: DiTConfig) -> None:
+        super().__init__()
+        self.eps = config.eps
+        self.head = nn.Linear(config.dim, config.out_channels * math.prod(config.patch_size))
+        self.modulation = nn.Parameter(torch.zeros(1, 2, config.dim))
+
+    def forward(
+        self, x: Float[Tensor, "b n d"], embedding: Float[Tensor, "b g d"]
+    ) -> Float[Tensor, "b n p"]:
+        shift, scale = (embedding[:, :, None] + self.modulation).unbind(2)
+        return self.head(modulate(layer_norm(x, self.eps), shift, scale))
+
+
+class VideoDiT(nn.Module):
+    """Predicts the velocity (noise - x0) of a noisy latent from its noise level and a context."""
+
+    def __init__(self, config: DiTConfig) -> None:
+        super().__init__()
+        dim = config.dim
+        self.config = config
+        self.patch_embedding = nn.Conv3d(
+            config.in_channels, dim, config.patch_size, config.patch_size
+        )
+        self.text_embedding = nn.Sequential(
+            nn.Linear(config.text_dim, dim), nn.GELU(approximate="tanh"), nn.Linear(dim, dim)
+        )
+        self.time_embedding = nn.Sequential(
+            nn.Linear(config.freq_dim, dim), nn.SiLU(), nn.Linear(dim, dim)
+        )
+        self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.head = Head(config)
+        self.rope = RopeCache(config.head_dim)
+
+    def forward(
+        self,
+        latent: Float[Tensor, "b c t h w"],
+        sigma: Float[Tensor, "b *g"],  # noqa: F722
+        context: Float[Tensor, "b l k"],
+    ) -> Float[Tensor, "b o t h w"]:
+        """Return the velocity at `latent`.
+
+        `sigma` in [0, 1] is one number a clip (b,), a latent frame (b, t) or a token (b, n).
+        `context` is zero-padded to `config.text_len` by the caller and not masked, as in Wan.
+        """
+        x = self.patch_embedding(latent)
+        t, h, w = x.shape[2:]
+        x = rearrange(x, "b d t h w -> b (t h w) d")
+        embedding = self._embed_sigma(sigma if sigma.ndim == 2 else sigma[:, None])
+        modulation = rearrange(self._project_time(embedding), "b g (s d) -> b g s d", s=6)
+        context = self.text_embedding(context)
+        rope = self.rope((t, h, w), x.device)
+        for block in self.blocks:
+            x = block(x, modulation, context, rope)
+        pt, ph, pw = self.config.patch_size
+        return rearrange(
+            self.head(x, embedding),
+            "b (t h w) (pt ph pw c) -> b c (t pt) (h ph) (w pw)",
+            t=t, h=h, w=w, pt=pt, ph=ph, pw=pw,
+        )  # fmt: skip
+
+    def _embed_sigma(self, sigma: Tensor) -> Tensor:
+        """Embed noise levels (b, g) as (b, g, d), in float32 even under autocast."""
+        with torch.autocast(sigma.device.type, enabled=False):
+            wave = sigma_embedding(sigma, self.config.freq_dim)
+            embedding: Tensor = self.time_embedding(wave.to(self.time_embedding[0].weight.dtype))
+        return embedding
+
+    def _project_time(self, embedding: Tensor) -> Tensor:
+        with torch.autocast(embedding.device.type, enabled=False):
+            projected: Tensor = self.time_projection(embedding)
+        return projected
+
+    @torch.no_grad()
+    def init_weights(self, generator: torch.Generator | None = None) -> None:
+        """Initialise for training from nothing.
+
+        Projections are Xavier-uniform. The head and the cross-attention outputs start at
+        zero: the first velocity is 0. The gates start half open (0.5) through the bias of
+        the shared time projection, whose weights start at zero: fewer dead steps than with
+        closed gates (arXiv 2212.09748), and every block sees the same modulation at first.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Conv3d):
+                nn.init.xavier_uniform_(module.weight.flatten(1), generator=generator)
+                nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.LayerNorm):
+                module.reset_parameters()
+            elif isinstance(module, RMSNorm):
+                nn.init.ones_(module.weight)
+        nn.init.zeros_(self.time_projection[1].weight)
+        self.time_projection[1].bias.view(6, -1)[2::3] = 0.5
+        for block in self.blocks:
+            nn.init.zeros_(block.cross_attn.o.weight)
+            nn.init.zeros_(block.modulation)
+        nn.init.zeros_(self.head.head.weight)
+        nn.init.zeros_(self.head.modulation)
