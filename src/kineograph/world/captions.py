@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Literal
 
 from kineograph.world import captions_en, captions_zh, lexicon
@@ -100,12 +101,17 @@ def token_estimate(text: str) -> int:
     return len(pieces) + sum(len(p) > 9 for p in pieces)
 
 
+@cache
+def _all_words() -> frozenset[str]:
+    return frozenset(known_words(heldout=True))
+
+
 def _with_typo(text: str, language: Language, rng: random.Random) -> str:
     """One slip of the hand: a letter swapped or dropped, or 的 written for 地."""
     if language == "zh":
         return text.replace("地", "的", 1) if re.search("[慢速快缓]地", text) else text
-    known = set(known_words(heldout=True))
-    found = [m for m in re.finditer(r"[a-z]{4,}", text)]
+    known = _all_words()
+    found = list(re.finditer(r"[a-z]{4,}", text))
     rng.shuffle(found)
     for match in found:
         word, at = match.group(), rng.randrange(1, len(match.group()) - 1)

@@ -52,6 +52,7 @@ EN_LEAD = Words(("", "a video of", "a shot of", "there is"), held=("a clip of",)
 EN_BOTH = Words(("both",))
 EN_JOIN_TWO = Words((" and ", " while ", ", ", ". "), held=(", and ",))
 EN_JOIN_TWO_FRAGMENTS = Words((" and ", ", "))
+EN_JOIN_AFTER_HIT = Words((" while ", ", ", ". "))  # "and" would give the hit two objects
 EN_JOIN_LAST = Words((" and ", ", and ", " while "))
 EN_AUXILIARY = Words(("is", "are", "is being", "are being"))
 EN_CAMERA_SUBJECT = {"clause": Words(("the camera",)), "bare": Words(("camera",))}
@@ -92,7 +93,9 @@ def _predicate(
     if passive:
         auxiliary += " being" if form == "progressive" else ""
         # "be dropped and bounce": the second verb is active
-        verb = inflect(verb.removeprefix("be "), finite if form == "third" else "ing")
+        verb, *rest = verb.removeprefix("be ").split(" and ")
+        rest = [inflect(active, finite if form == "third" else "ing") for active in rest]
+        verb = " and ".join([verb, *rest])
     else:
         verb = inflect(verb, finite if form == "third" else "ing")
     if form == "participle":
@@ -165,11 +168,14 @@ def _unit(
 
 def _subject(scene: Scene, said: frozenset[str], pen: Pen, form: Form, article: str) -> str:
     """All objects and what they do."""
-    texts = [_unit(scene, said, u, pen, form, article) for u in units(scene, said, pen)]
+    found = units(scene, said, pen)
+    texts = [_unit(scene, said, u, pen, form, article) for u in found]
     if len(texts) == 1:
         return texts[0]
     if len(texts) == 2:
-        join = pen.pick(EN_JOIN_TWO if form != "participle" else EN_JOIN_TWO_FRAGMENTS)
+        if form == "participle":
+            return pen.pick(EN_JOIN_TWO_FRAGMENTS).join(texts)
+        join = pen.pick(EN_JOIN_AFTER_HIT if found[0].kind == "hit" else EN_JOIN_TWO)
         return join.join(texts)
     join = pen.pick(EN_JOIN_LAST)
     if form == "participle" and join == " while ":
@@ -247,7 +253,7 @@ def compose(scene: Scene, said: frozenset[str], pen: Pen) -> str:
     parts = [slots for p in order if (slots := [s for s in p.split() if s in texts])]
     if form == "participle" and article == "a" and parts[0][0] == "S":
         texts["S"] = f"{pen.pick(EN_LEAD)} {texts['S']}".strip()
-    doubled = any(f" {w} " in texts["S"] for w in ("while", "and"))
+    doubled = " while " in texts["S"]
     result, previous = "", ""
     for slots in parts:
         text = " ".join(texts[s] for s in slots)

@@ -34,6 +34,7 @@ ZH_ORDER = Words(
     ("KF|S|C", "K|F|S|C", "C|KF|S", "C|K|F|S", "K|I|C", "I|K|C", "S|f|K|C", "C|I|K"),
     held=("F|S|K|C", "C|S|K|f"),
 )
+ZH_HUE = Words(("色",))
 ZH_THERE_IS = Words(("有",))
 ZH_BOTH = Words(("都",))
 ZH_AND = Words(("和", "与"))
@@ -52,9 +53,11 @@ def _noun(scene: Scene, said: frozenset[str], index: int, pen: Pen) -> str:
     thing, has = scene.objects[index], attributes(said, index)
     colour = pen.pick(ZH_COLOUR[thing.colour]) if "colour" in has else ""
     size = pen.pick(ZH_SIZE[thing.size]) if "size" in has else ""
+    material = pen.pick(ZH_MATERIAL[thing.material]) if "material" in has else ""
+    if material and len(colour) == 1:
+        colour += ZH_HUE.trained[0]  # 黄金属球 would read as gold
     # 小红球 and 巨大的红色球, but 红色小球: one-character sizes do not precede 红色
     size_first = len(size) > 1 or len(colour) == 1
-    material = pen.pick(ZH_MATERIAL[thing.material]) if "material" in has else ""
     name = pen.pick(ZH_SHAPE[thing.shape] if "shape" in has else ZH_THING)
     crowded = pen.full and len(scene.objects) > 2  # measure words would pass the token limit
     measure = "" if crowded or pen.chance(0.15) else pen.pick(ZH_MEASURE[thing.shape])

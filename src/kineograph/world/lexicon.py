@@ -91,7 +91,6 @@ EN_DIRECTION = {
 # A speed is an adverb that may stand before the verb, or a phrase that only follows it.
 EN_SPEED_BEFORE = {
     "slow": words("slowly, gently", held="sluggishly"),
-    "normal": words("at medium speed"),
     "fast": words("quickly, rapidly", held="swiftly"),
 }
 EN_SPEED = {
@@ -263,7 +262,7 @@ ZH_MOTION_DIRECTED = {
         "被{v}抛向{n}, 被{v}{d}抛出, {v}{d}飞出, {v}{d}飞过空中, 被{v}扔向{n}", held="被{v}掷向{n}"
     ),
 }
-ZH_HIT = words("撞上, 撞到, 碰上, 撞向", held="撞击")
+ZH_HIT = words("撞上, 撞到, 碰上", held="撞击")
 ZH_PROGRESSIVE = words("正在, 正")
 ZH_FLOOR = {
     "checkered": words("棋盘格地面, 棋盘格地板, 棋盘地面, 方格棋盘", held="棋盘格场地"),
