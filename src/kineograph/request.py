@@ -195,6 +195,15 @@ def _shown(value: object) -> str:
     return text if len(text) <= SLUG_CHARS else text[: SLUG_CHARS - 3] + "..."
 
 
+def changed(request: GenerationRequest, given: Mapping[str, Any]) -> GenerationRequest:
+    """Return the request with the given fields set, and those that they overrule left open."""
+    overruled: dict[str, None] = {}
+    for pair in (("duration", "num_frames"), ("format", "output")):
+        if any(name in given for name in pair):
+            overruled |= dict.fromkeys(pair)
+    return replace(request, **(overruled | dict(given)))
+
+
 def fresh_seed() -> int:
     """Return a seed nobody chose, from the operating system: no global generator is touched."""
     return secrets.randbelow(2**32)
