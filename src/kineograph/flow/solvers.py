@@ -71,7 +71,7 @@ def _heun(velocity: Tensor, state: SamplerState, sigmas: Sequence[float]) -> Sam
     return replace(state, index=state.index + 1, x=state.x + step * slope, stage=0, history=())
 
 
-def _ab2(velocity: Tensor, state: SamplerState, sigmas: Sequence[float]) -> SamplerState:
+def _multistep(velocity: Tensor, state: SamplerState, sigmas: Sequence[float]) -> SamplerState:
     """Extrapolate the velocity from the last two: Adams-Bashforth, uneven steps; second order.
 
     One evaluation a step. Chosen over DPM-Solver++(2M) (arXiv 2211.01095), whose update is
@@ -131,7 +131,7 @@ def _unipc_correct(x0: Tensor, state: SamplerState, sigmas: Sequence[float]) -> 
     return last_x + (1 - sigmas[i] / sigmas[i - 1]) * change
 
 
-SOLVERS: dict[str, Solver] = {"euler": _euler, "heun": _heun, "ab2": _ab2, "unipc": _unipc}
+SOLVERS: dict[str, Solver] = {"euler": _euler, "heun": _heun, "multistep": _multistep, "unipc": _unipc}
 
 
 def start(x: Float[Tensor, "b c t h w"], solver: str) -> SamplerState:
