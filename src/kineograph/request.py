@@ -92,7 +92,7 @@ class GenerationRequest:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> GenerationRequest:
+    def from_dict(cls, data: object) -> GenerationRequest:
         """Read a request from JSON; a `RequestError` names an unknown field or a wrong type."""
         return _from_dict(cls, data)
 
@@ -132,7 +132,7 @@ class ResolvedRequest:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> ResolvedRequest:
+    def from_dict(cls, data: object) -> ResolvedRequest:
         """Read what `to_dict` wrote; a `RequestError` names a missing, unknown or wrong field."""
         return _from_dict(cls, data)
 
@@ -165,7 +165,7 @@ def kind_of(request_field: Field[Any]) -> type[str] | type[int] | type[float]:
     return kinds[str(request_field.type).split(" | ")[0]]
 
 
-def _from_dict(cls: type[RequestT], data: Mapping[str, Any]) -> RequestT:
+def _from_dict(cls: type[RequestT], data: object) -> RequestT:
     if not isinstance(data, Mapping):
         raise RequestError(f"a request must be an object of fields, not {_shown(data)}")
     known = {f.name: f for f in fields(cls)}
@@ -401,11 +401,13 @@ class Sidecar:
         return {"kineograph": data.pop("version")} | data
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Sidecar:
+    def from_dict(cls, data: object) -> Sidecar:
         """Read what `to_dict` wrote; raises `RequestError`."""
         parts = {"kineograph": str, "request": dict, "timings": dict, "weights": dict}
+        if not isinstance(data, Mapping):
+            raise RequestError(f"a sidecar must be an object of fields, not {_shown(data)}")
         for name, kind in (parts | {"warnings": list}).items():
-            if not isinstance(data, Mapping) or not isinstance(data.get(name), kind):
+            if not isinstance(data.get(name), kind):
                 raise RequestError(f"{name!r} is missing or not of type {kind.__name__}")
         return cls(
             request=ResolvedRequest.from_dict(data["request"]),

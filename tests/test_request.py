@@ -1,0 +1,323 @@
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+
+from kineograph import __version__
+from kineograph.errors import RequestError
+from kineograph.presets import NANO, PRESETS
+from kineograph.request import (
+    FORMATS,
+    MAX_SEED,
+    MAX_SIDECAR_BYTES,
+    SOLVERS,
+    GenerationRequest,
+    ResolvedRequest,
+    Sidecar,
+    changed,
+    fresh_seed,
+    option_of,
+    read_sidecar,
+    request_from_sidecar,
+    resolve,
+    sidecar_path,
+    write_sidecar,
+)
+from kineograph.spec import ASPECT_RATIOS
+
+BALL = GenerationRequest("a red ball")
+
+
+def resolved(**changes: object) -> ResolvedRequest:
+    return resolve(replace(BALL, **changes), NANO, new_seed=lambda: 7)
+
+
+@pytest.mark.parametrize("spec", PRESETS.values(), ids=PRESETS)
+def test_an_open_request_takes_the_defaults_of_the_row(spec):
+    got = resolve(BALL, spec, new_seed=lambda: 7)
+    assert got.seed == 7
+    for name in ("num_frames", "fps", "steps", "shift", "guidance_scale", "solver"):
+        assert getattr(got, name) == getattr(spec, name)
+    size = spec.sizes["1:1"]
+    assert (got.height, got.width) == (size.height, size.width)
+    assert (got.out_height, got.out_width) == (size.out_height, size.out_width)
+    assert got.duration == spec.num_frames / spec.fps
+    assert (got.model, got.negative_prompt, got.count) == (spec.name, spec.negative_prompt, 1)
+    assert (got.format, got.output) == ("mp4", "a-red-ball.mp4")
+
+
+def test_what_is_given_is_kept():
+    given = GenerationRequest(
+        prompt="  a Blue cube, 滚动 ",
+        model="nano",
+        aspect_ratio="9:16",
+        duration=1.3,
+        num_frames=13,
+        fps=10,
+        seed=MAX_SEED - 1,
+        steps=3,
+        guidance_scale=1.0,
+        solver="heun",
+        shift=4.5,
+        negative_prompt="fog",
+        image="first.png",
+        last_image="last.png",
+        count=2,
+        format="gif",
+        output="clips/cube.gif",
+    )
+    got = resolve(given, NANO)
+    assert got.as_request() == given
+    assert (got.out_height, got.out_width) == (320, 180)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"prompt": ""}, ["prompt is empty"]),
+        ({"prompt": " \t\n"}, ["prompt is empty"]),
+        ({"prompt": "x" * 401}, ["401", "at most 400"]),
+        ({"prompt": "a \udcff ball"}, ["prompt", "\\udcff"]),
+        ({"prompt": "a \0 ball"}, ["prompt", "\\x00"]),
+        ({"negative_prompt": "x" * 401}, ["negative prompt", "at most 400"]),
+        ({"aspect_ratio": "2:1"}, ["'2:1'", "16:9, 9:16, 1:1, 4:3, 3:4, 21:9"]),
+        ({"solver": "rk45"}, ["'rk45'", "euler, heun, multistep, unipc"]),
+        ({"solver": "x" * 999}, ["'xxx", "...", "euler"]),
+        ({"format": "avi"}, ["'avi'", "mp4, webm, gif, png"]),
+        ({"duration": 2.0}, ["2 s", "0.1, 0.5, 0.9, 1.3, 1.7, 2.1, 2.5 s"]),
+        ({"duration": float("nan")}, ["nan", "2.5 s"]),
+        ({"duration": float("inf")}, ["inf", "2.5 s"]),
+        ({"duration": -0.5}, ["-0.5 s", "2.5 s"]),
+        ({"num_frames": 24}, ["24", "1, 5, 9, 13, 17, 21, 25"]),
+        ({"num_frames": 29}, ["29", "21, 25"]),
+        ({"num_frames": 0}, ["0", "1 or more"]),
+        ({"num_frames": 5, "duration": 2.5}, ["2.5 s", "25 frames", "5"]),
+        ({"fps": 24}, ["24", "nano makes 10"]),
+        ({"steps": 0}, ["steps 0", "1 to 1000"]),
+        ({"steps": 1001}, ["steps 1001", "1 to 1000"]),
+        ({"guidance_scale": 0.5}, ["guidance_scale 0.5", "1 to 30"]),
+        ({"guidance_scale": float("nan")}, ["guidance_scale nan", "1 to 30"]),
+        ({"shift": 0.0}, ["shift 0.0", "0.01 to 100"]),
+        ({"count": 0}, ["count 0", "1 to 16"]),
+        ({"count": 17}, ["count 17", "1 to 16"]),
+        ({"seed": -1}, ["seed -1", f"0 to {MAX_SEED}"]),
+        ({"seed": MAX_SEED + 1}, [f"0 to {MAX_SEED}"]),
+        ({"seed": MAX_SEED, "count": 2}, ["2 clips", str(MAX_SEED)]),
+        ({"image": "a.png", "num_frames": 1}, ["num_frames 1", "image", "at least 5"]),
+        (
+            {"image": "a.png", "last_image": "b.png", "num_frames": 5},
+            ["image and last_image", "at least 9"],
+        ),
+        ({"image": ""}, ["image ''"]),
+        ({"last_image": "a\0b"}, ["last_image"]),
+        ({"output": ""}, ["output ''"]),
+        ({"output": "clip.avi"}, ["'clip.avi'", ".mp4, .webm or .gif"]),
+        ({"output": "clip"}, ["'clip'", ".mp4, .webm or .gif"]),
+        ({"output": "frame.png"}, ["'frame.png'", "or in / for a folder of PNG"]),
+        ({"output": "clip.gif", "format": "mp4"}, ["clip.gif", "gif", "mp4"]),
+        ({"output": "clip.mp4", "format": "png"}, ["clip.mp4", "png"]),
+        ({"output": "frames/", "format": "mp4"}, ["frames/", "png", "mp4"]),
+        ({"model": "sora"}, ["'sora'", "'nano'"]),
+    ],
+)
+def test_what_the_model_cannot_make_is_refused_by_value_and_allowed(changes, said):
+    with pytest.raises(RequestError) as refusal:
+        resolved(**changes)
+    message = str(refusal.value)
+    assert "\n" not in message
+    assert len(message) < 300
+    for part in said:
+        assert part in message
+
+
+@pytest.mark.parametrize("frames", NANO.allowed_frames())
+def test_every_allowed_length_is_made_by_frames_and_by_duration(frames):
+    by_frames = resolved(num_frames=frames)
+    assert (
+        by_frames == resolved(duration=frames / NANO.fps) == resolved(duration=by_frames.duration)
+    )
+    assert by_frames.num_frames == frames
+
+
+def test_a_long_list_of_lengths_is_said_by_its_ends_and_step():
+    long = replace(NANO, max_frames=1201)
+    with pytest.raises(RequestError, match=r"0\.1 to 120\.1 in steps of 0\.4 s"):
+        resolve(replace(BALL, duration=3.0), long)
+
+
+def test_a_model_without_square_clips_takes_its_first_size():
+    wide = replace(NANO, sizes={"16:9": NANO.sizes["16:9"]})
+    assert resolve(BALL, wide).aspect_ratio == "16:9"
+    with pytest.raises(RequestError, match="'1:1'; allowed: 16:9$"):
+        resolve(replace(BALL, aspect_ratio="1:1"), wide)
+
+
+@pytest.mark.parametrize(
+    ("changes", "format", "output"),
+    [
+        ({"output": "a/b.webm"}, "webm", "a/b.webm"),
+        ({"output": "b.GIF"}, "gif", "b.GIF"),
+        ({"output": "frames/"}, "png", "frames"),
+        ({"output": "frames", "format": "png"}, "png", "frames"),
+        ({"output": "take.2", "format": "png"}, "png", "take.2"),
+        ({"output": "b.webm", "format": "webm"}, "webm", "b.webm"),
+        ({"format": "webm"}, "webm", "a-red-ball.webm"),
+        ({"format": "png"}, "png", "a-red-ball"),
+    ],
+)
+def test_the_format_and_the_file_agree(changes, format, output):
+    got = resolved(**changes)
+    assert (got.format, got.output) == (format, output)
+    assert resolve(got.as_request(), NANO) == got
+
+
+@pytest.mark.parametrize(
+    ("prompt", "name"),
+    [
+        ("A red ball, bouncing!", "a-red-ball-bouncing.mp4"),
+        ("一个红球在格子地板上弹跳", "一个红球在格子地板上弹跳.mp4"),
+        ("../../etc/passwd", "etc-passwd.mp4"),
+        ("word " * 40, "-".join(["word"] * 12) + ".mp4"),
+        ("x" * 300, "x" * 60 + ".mp4"),
+        ("!?", "clip.mp4"),
+    ],
+)
+def test_a_file_is_named_by_the_words_of_its_prompt(prompt, name):
+    assert resolved(prompt=prompt).output == name
+
+
+def test_a_seed_is_drawn_only_where_none_is_given():
+    def refuse() -> int:
+        raise AssertionError("a seed was drawn")
+
+    assert resolve(replace(BALL, seed=3), NANO, new_seed=refuse).seed == 3
+    drawn = {fresh_seed() for _ in range(8)}
+    assert len(drawn) > 1
+    assert all(0 <= seed <= MAX_SEED for seed in drawn)
+
+
+def test_each_clip_of_several_has_its_own_seed_and_file():
+    assert resolved().clips() == [resolved()]
+    clips = resolved(count=3, output="out/ball.gif").clips()
+    assert [clip.seed for clip in clips] == [7, 8, 9]
+    assert [clip.output for clip in clips] == [f"out/ball-{i}.gif" for i in (1, 2, 3)]
+    assert {clip.count for clip in clips} == {1}
+    assert [clip.output for clip in resolved(count=2, output="v1.5/").clips()] == [
+        "v1.5-1",
+        "v1.5-2",
+    ]
+
+
+def test_requests_survive_json():
+    some = replace(BALL, seed=5, duration=2.5, image="a.png")
+    assert GenerationRequest.from_dict(json.loads(json.dumps(some.to_dict()))) == some
+    assert BALL.to_dict() == {"prompt": "a red ball"}
+    full = resolved(last_image="z.png")
+    assert ResolvedRequest.from_dict(json.loads(json.dumps(full.to_dict()))) == full
+    assert GenerationRequest.from_dict({"prompt": "x", "shift": 3, "seed": None}).shift == 3.0
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({}, "'prompt' is missing"),
+        (["prompt"], "must be an object of fields, not ['prompt']"),
+        ({"prompt": "x", "ratio": "1:1"}, "unknown field 'ratio'; allowed: prompt, model"),
+        ({"prompt": 3}, "prompt 3 must be of type str"),
+        ({"prompt": None}, "prompt None must be of type str"),
+        ({"prompt": "x", "steps": "9"}, "steps '9' must be of type int"),
+        ({"prompt": "x", "steps": 9.5}, "steps 9.5 must be of type int"),
+        ({"prompt": "x", "steps": True}, "steps True must be of type int"),
+        ({"prompt": "x", "shift": True}, "shift True must be of type float"),
+        ({"prompt": "x", "shift": 10**400}, "must be of type float"),
+    ],
+)
+def test_json_that_is_no_request_is_refused(data, said):
+    with pytest.raises(RequestError) as refusal:
+        GenerationRequest.from_dict(data)
+    assert said in str(refusal.value)
+    assert len(str(refusal.value)) < 300
+
+
+def test_a_sidecar_makes_the_same_request_again_beside_it(tmp_path):
+    made = resolved(output=str(tmp_path / "ball.webm"))
+    path = sidecar_path(made)
+    assert path == tmp_path / "ball.json"
+    sidecar = Sidecar(made, {"denoise": 1.5}, {"dit.safetensors": "ab"}, ["unknown word: 龙"])
+    write_sidecar(path, sidecar)
+    assert read_sidecar(path) == sidecar
+    assert json.loads(path.read_text())["kineograph"] == __version__
+    assert [entry.name for entry in tmp_path.iterdir()] == ["ball.json"]
+
+    again = resolve(request_from_sidecar(path), NANO)
+    assert again == replace(made, output=str(tmp_path / "ball-again.webm"))
+
+
+def test_a_folder_of_pictures_has_its_sidecar_beside_it():
+    assert sidecar_path(resolved(output="a/v1.5/")) == Path("a/v1.5.json")
+
+
+def test_a_failed_write_leaves_the_old_sidecar_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "ball.json"
+    path.write_text("old")
+
+    def full(*_: object) -> None:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="No space"):
+        write_sidecar(path, Sidecar(resolved(), {}, {}, []))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["ball.json"]
+    assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b"[]",
+        b"{}",
+        b"[" * 100_000,
+        b'{"kineograph": "0", "request": {"prompt": "x"}, "timings": {}, "weights": {}, '
+        b'"warnings": []}',
+        b" " * (MAX_SIDECAR_BYTES + 1),
+    ],
+)
+def test_a_file_that_is_no_sidecar_is_refused_by_name(tmp_path, content):
+    path = tmp_path / "bad.json"
+    path.write_bytes(content)
+    with pytest.raises(RequestError, match=r"bad\.json is not a sidecar") as refusal:
+        read_sidecar(path)
+    assert "\n" not in str(refusal.value)
+    with pytest.raises(FileNotFoundError):
+        read_sidecar(tmp_path / "none.json")
+
+
+def test_flags_beside_a_sidecar_overrule_what_they_contradict():
+    recorded = resolved(output="ball.mp4").as_request()
+    assert changed(recorded, {}) == recorded
+    assert resolve(changed(recorded, {"duration": 0.5}), NANO).num_frames == 5
+    assert resolve(changed(recorded, {"num_frames": 5}), NANO).duration == 0.5
+    assert resolve(changed(recorded, {"output": "b.gif"}), NANO).format == "gif"
+    assert resolve(changed(recorded, {"format": "gif"}), NANO).output == "a-red-ball.gif"
+    assert changed(recorded, {"seed": 9}) == replace(recorded, seed=9)
+
+
+def test_the_words_of_a_request_are_those_of_the_parts_that_carry_them_out():
+    from kineograph.flow import solvers
+
+    assert tuple(solvers.SOLVERS) == SOLVERS
+    help = {field.name: option_of(field).help for field in fields(GenerationRequest)}
+    assert all(len(text) > 10 for text in help.values())
+    for name, words in (("aspect_ratio", ASPECT_RATIOS), ("solver", SOLVERS), ("format", FORMATS)):
+        assert all(word in help[name] for word in words)
+    for spec in PRESETS.values():
+        assert spec.solver in SOLVERS
+        assert set(spec.sizes) <= set(ASPECT_RATIOS)
+        assert spec.num_frames in spec.allowed_frames()
