@@ -56,7 +56,9 @@ def test_cfg_zero_star_is_that_of_diffusers():
 
 def test_cfg_zero_star_ignores_how_much_there_is_of_uncond_and_survives_none_of_it():
     cond, uncond = draw(0), draw(1)
-    torch.testing.assert_close(cfg_zero_star(cond, 5 * uncond, 4.0), cfg_zero_star(cond, uncond, 4.0))
+    torch.testing.assert_close(
+        cfg_zero_star(cond, 5 * uncond, 4.0), cfg_zero_star(cond, uncond, 4.0)
+    )
     torch.testing.assert_close(cfg_zero_star(cond, 0 * uncond, 4.0), 4 * cond)
 
 
@@ -158,7 +160,7 @@ def test_what_a_network_says_about_known_frames_does_not_matter(method):
 
 @pytest.mark.parametrize("scale", [-0.5, math.nan, math.inf])
 def test_a_scale_that_is_no_amount_is_refused(scale):
-    with pytest.raises(RequestError, match="guidance_scale .* is not allowed"):
+    with pytest.raises(RequestError, match=r"guidance_scale .* is not allowed"):
         guided(Network(), CONTEXT, NEGATIVE, scale)
 
 

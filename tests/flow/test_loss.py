@@ -72,7 +72,9 @@ def test_frames_of_weight_0_count_nowhere_and_get_no_gradient():
     loss, per_sample = flow_loss(velocity, noise, x0, weight)
     frames = frame_loss(velocity, noise, x0)
     torch.testing.assert_close(loss, (frames[0, 1:].sum() + frames[1].sum()) / 7)
-    torch.testing.assert_close(per_sample[:2], torch.stack((frames[0, 1:].mean(), frames[1].mean())))
+    torch.testing.assert_close(
+        per_sample[:2], torch.stack((frames[0, 1:].mean(), frames[1].mean()))
+    )
     assert per_sample[2] == 0
     (loss + per_sample.sum()).backward()
     assert velocity.grad.isfinite().all()

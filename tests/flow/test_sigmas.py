@@ -51,7 +51,7 @@ def test_fewer_than_one_step_is_refused(steps):
 
 @pytest.mark.parametrize("shift", [0.0, -1.0, math.inf, math.nan])
 def test_a_shift_that_is_no_positive_number_is_refused(shift):
-    with pytest.raises(RequestError, match="shift .* is not allowed"):
+    with pytest.raises(RequestError, match=r"shift .* is not allowed"):
         make_sigmas(8, shift)
 
 

@@ -131,7 +131,12 @@ def _unipc_correct(x0: Tensor, state: SamplerState, sigmas: Sequence[float]) -> 
     return last_x + (1 - sigmas[i] / sigmas[i - 1]) * change
 
 
-SOLVERS: dict[str, Solver] = {"euler": _euler, "heun": _heun, "multistep": _multistep, "unipc": _unipc}
+SOLVERS: dict[str, Solver] = {
+    "euler": _euler,
+    "heun": _heun,
+    "multistep": _multistep,
+    "unipc": _unipc,
+}
 
 
 def start(x: Float[Tensor, "b c t h w"], solver: str) -> SamplerState:
