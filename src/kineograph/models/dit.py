@@ -14,7 +14,7 @@ import math
 
 import torch
 from einops import rearrange
-from jaxtyping import Complex, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from kineograph.nn.attention import Attention
@@ -62,7 +62,7 @@ class Block(nn.Module):
         x: Float[Tensor, "b n d"],
         modulation: Float[Tensor, "b g 6 d"],
         context: Float[Tensor, "b l d"],
-        rope: Complex[Tensor, "n e"],
+        rope: Float[Tensor, "n e 2"],
     ) -> Float[Tensor, "b n d"]:
         modulation = modulation + self.modulation
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation.unbind(2)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Complex, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from kineograph.nn.norm import RMSNorm
-from kineograph.nn.rope import apply_rope
+from kineograph.nn.rope import norm_rope
 
 
 def attend(
@@ -24,7 +25,11 @@ def attend(
     another kernel is put in by wrapping this function's caller.
     """
     q, k, v = (rearrange(x, "b n h d -> b h n d") for x in (q, k, v))
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
+    if torch.is_grad_enabled() and q.device.type == "cpu" and bias is None:
+        score = (q * q.shape[-1]**-0.5) @ k.mT
+        out = torch.softmax(score, dim=-1) @ v
+    else:
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
     return rearrange(out, "b h n d -> b n (h d)")
 
 
@@ -48,15 +53,14 @@ class Attention(nn.Module):
         self,
         x: Float[Tensor, "b n d"],
         context: Float[Tensor, "b m d"] | None = None,
-        rope: Complex[Tensor, "n e"] | None = None,
+        rope: Float[Tensor, "n e 2"] | None = None,
     ) -> Float[Tensor, "b n d"]:
         source = x if context is None else context
-        q = self._heads(self.norm_q(self.q(x)))
-        k = self._heads(self.norm_k(self.k(source)))
-        v = self._heads(self.v(source))
-        if rope is not None:
-            q, k = apply_rope(q, rope), apply_rope(k, rope)
-        return self.o(attend(q, k, v))
-
-    def _heads(self, x: Tensor) -> Tensor:
-        return rearrange(x, "b n (h d) -> b n h d", h=self.num_heads)
+        norms = self.norm_q, self.norm_k
+        q, k = (
+            norm_rope(y, norm.weight, norm.eps, self.num_heads, rope)
+            for y, norm in zip((self.q(x), self.k(source)), norms, strict=True)
+        )
+        v = rearrange(self.v(source), "b n (h d) -> b n h d", h=self.num_heads)
+        out: Tensor = self.o(attend(q, k, v))
+        return out

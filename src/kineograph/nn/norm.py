@@ -8,12 +8,21 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 
-class RMSNorm(nn.Module):
-    """Divide by the root mean square over the last axis, times a learned scale (arXiv 1910.07467).
+def rms_norm(
+    x: Float[Tensor, "*b d"], weight: Float[Tensor, " d"], eps: float
+) -> Float[Tensor, "*b d"]:
+    """Divide by the root mean square over the last axis, then scale (arXiv 1910.07467).
 
-    The mean square is taken in float32 whatever the input's dtype; the output has the
-    input's dtype, so that under autocast a bfloat16 projection stays bfloat16.
+    Computed in float32 whatever the input's dtype; the output has the input's dtype, so
+    that under autocast a bfloat16 projection stays bfloat16.
     """
+    wide = x.float()
+    r = torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
+    return (wide * r * weight).to(x.dtype)
+
+
+class RMSNorm(nn.Module):
+    """`rms_norm` with a learned scale."""
 
     def __init__(self, dim: int, eps: float = 1e-6) -> None:
         super().__init__()
@@ -21,8 +30,7 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(dim))
 
     def forward(self, x: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
-        scale = torch.rsqrt(x.float().square().mean(-1, keepdim=True) + self.eps)
-        return (x * scale * self.weight).to(x.dtype)
+        return rms_norm(x, self.weight, self.eps)
 
 
 def layer_norm(x: Float[Tensor, "*b d"], eps: float) -> Float[Tensor, "*b d"]:
