@@ -91,26 +91,33 @@ def _dispensable(scene: Scene, said: frozenset[str]) -> Iterator[str]:
     """Stated facts in the order in which a caption that is too long does without them."""
     values = facts(scene)
     yield from (f for f in sorted(said) if values[f] in UNMARKED)
-    for kind in ("material", "sky", "size", "speed", "floor"):
+    for kind in ("material", "sky", "size", "speed", "floor", "move", "direction"):
         yield from (f for f in sorted(said) if f.rpartition(".")[2] == kind)
 
 
 def token_estimate(text: str) -> int:
-    """About how many tokens a BPE of 1024 makes: a word, a Chinese character, a mark is one."""
-    pieces = re.findall(r"[a-z]+|[^\sa-z]", text.lower())
-    return len(pieces) + sum(len(p) > 9 for p in pieces)
+    """About how many tokens a BPE of 1024 makes of a text, on the safe side.
+
+    One for a word, a Chinese character or a mark; a word that training captions never
+    contain falls into pieces of two letters.
+    """
+    count, known = 0, _all_words(heldout=False)
+    for piece in re.findall(r"[a-z]+|[^\sa-z]", text.lower()):
+        rare = piece.isascii() and piece.isalpha() and piece not in known
+        count += max(2, (len(piece) + 1) // 2) if rare else 1 + (len(piece) > 9)
+    return count
 
 
 @cache
-def _all_words() -> frozenset[str]:
-    return frozenset(known_words(heldout=True))
+def _all_words(heldout: bool) -> frozenset[str]:
+    return frozenset(known_words(heldout=heldout))
 
 
 def _with_typo(text: str, language: Language, rng: random.Random) -> str:
     """One slip of the hand: a letter swapped or dropped, or 的 written for 地."""
     if language == "zh":
         return text.replace("地", "的", 1) if re.search("[慢速快缓]地", text) else text
-    known = _all_words()
+    known = _all_words(heldout=True)
     found = list(re.finditer(r"[a-z]{4,}", text))
     rng.shuffle(found)
     for match in found:

@@ -39,7 +39,7 @@ from kineograph.world.lexicon import (
 from kineograph.world.phrase import Unit, attributes, units
 from kineograph.world.scene import ROLLERS, Camera, Scene
 
-# "rolls left", "is rolling left", "(a ball) rolling left"
+# A ball that rolls, that is rolling, or that is met rolling.
 Form = Literal["third", "progressive", "participle"]
 
 EN_ORDER = Words(
@@ -174,7 +174,7 @@ def _subject(scene: Scene, said: frozenset[str], pen: Pen, form: Form, article: 
         return texts[0]
     if len(texts) == 2:
         if form == "participle":
-            return pen.pick(EN_JOIN_TWO_FRAGMENTS).join(texts)
+            return (pen.pick(EN_JOIN_TWO_FRAGMENTS) if found[0].kind == "one" else ", ").join(texts)
         join = pen.pick(EN_JOIN_AFTER_HIT if found[0].kind == "hit" else EN_JOIN_TWO)
         return join.join(texts)
     join = pen.pick(EN_JOIN_LAST)

@@ -55,7 +55,7 @@ def _noun(scene: Scene, said: frozenset[str], index: int, pen: Pen) -> str:
     size = pen.pick(ZH_SIZE[thing.size]) if "size" in has else ""
     material = pen.pick(ZH_MATERIAL[thing.material]) if "material" in has else ""
     if material and len(colour) == 1:
-        colour += ZH_HUE.trained[0]  # 黄金属球 would read as gold
+        colour += pen.pick(ZH_HUE)  # 黄金属球 would read as gold
     # 小红球 and 巨大的红色球, but 红色小球: one-character sizes do not precede 红色
     size_first = len(size) > 1 or len(colour) == 1
     name = pen.pick(ZH_SHAPE[thing.shape] if "shape" in has else ZH_THING)
