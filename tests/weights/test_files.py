@@ -1,0 +1,256 @@
+import json
+import struct
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from kineograph.errors import RequestError, WeightsError
+from kineograph.models.text import TextEncoder
+from kineograph.models.vae import VideoVAE
+from kineograph.presets import NANO, TINY
+from kineograph.spec import TextConfig, UpsamplerConfig
+from kineograph.weights.files import (
+    MAX_HEADER_BYTES,
+    build,
+    load_weights,
+    read_header,
+    save_tensors,
+    save_weights,
+    sha256,
+)
+
+META = {"world_version": "1", "recipe": "none"}
+
+
+@pytest.fixture
+def encoder():
+    module = TextEncoder(TINY.text)
+    module.init_weights(torch.Generator().manual_seed(0))
+    return module
+
+
+@pytest.fixture
+def path(tmp_path, encoder):
+    path = tmp_path / "text.safetensors"
+    save_weights(path, encoder, TINY.text, META)
+    return path
+
+
+def refused(path, kind="text"):
+    with pytest.raises(WeightsError) as caught:
+        build(kind, path)
+    message = str(caught.value)
+    assert str(path) in message and "\n" not in message
+    return message
+
+
+def rewritten(path, change):
+    """Write the file again, its tensors and header changed by `change(tensors, metadata)`."""
+    _, tensors, metadata = load_weights(path, "text")
+    change(tensors, metadata)
+    save_tensors(path, tensors, metadata)
+    return path
+
+
+def test_what_is_saved_comes_back_bit_for_bit(path, encoder):
+    config, tensors, metadata = load_weights(path, "text")
+    assert config == TINY.text
+    assert metadata.items() >= META.items()
+    assert metadata["kind"] == "text" and metadata["kineograph"]
+    state = encoder.state_dict()
+    assert tensors.keys() == state.keys()
+    assert all(torch.equal(tensors[name], state[name]) for name in state)
+
+
+def test_a_built_part_computes_what_the_saved_one_does(path, encoder):
+    built = build("text", path)
+    ids = torch.arange(12).reshape(2, 6)
+    mask = torch.ones(2, 6, dtype=torch.bool)
+    with torch.no_grad():
+        assert torch.equal(built(ids, mask), encoder(ids, mask))
+    assert not built.training and not any(p.requires_grad for p in built.parameters())
+
+
+def test_latent_statistics_of_the_config_survive(tmp_path):
+    from dataclasses import replace
+
+    config = replace(TINY.vae, latents_mean=(0.1,) * 8, latents_std=(1.7,) * 8)
+    save_weights(tmp_path / "vae.safetensors", VideoVAE(config), config)
+    latent = torch.zeros(1, 8, 1, 2, 2)
+    raw = build("vae", tmp_path / "vae.safetensors").denormalise(latent)
+    assert torch.allclose(raw, torch.full_like(raw, 0.1))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_matrices_are_rounded_and_norms_are_not(tmp_path, dtype):
+    encoder = TextEncoder(NANO.text)
+    encoder.init_weights(torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        encoder.norm.weight.add_(1e-4)
+    path = tmp_path / "text.safetensors"
+    save_weights(path, encoder, NANO.text, dtype=dtype)
+    tensors = load_weights(path, "text")[1]
+    assert tensors["token_embedding.weight"].dtype == dtype
+    assert tensors["norm.weight"].dtype == torch.float32
+    assert tensors["blocks.0.pos_embedding.embedding.weight"].dtype == torch.float32
+    built = build("text", path)
+    assert {p.dtype for p in built.parameters()} == {torch.float32}
+    assert torch.equal(built.norm.weight, encoder.norm.weight)
+    rounded = encoder.token_embedding.weight.to(dtype).float()
+    assert torch.equal(built.token_embedding.weight, rounded)
+
+
+def test_the_header_is_read_without_tensors(path, encoder):
+    header = read_header(path)
+    assert header.parameters == sum(p.numel() for p in encoder.parameters())
+    assert header.bytes == path.stat().st_size
+    assert header.shapes["norm.weight"] == (TINY.text.dim,)
+
+
+def test_tied_tensors_are_saved_as_two(tmp_path):
+    one = torch.ones(3)
+    save_tensors(tmp_path / "x.safetensors", {"a": one, "b": one}, {})
+    with safe_open(tmp_path / "x.safetensors", framework="pt") as file:
+        assert set(file.keys()) == {"a", "b"}
+
+
+def test_metadata_cannot_overwrite_the_header(tmp_path, encoder):
+    with pytest.raises(ValueError, match="kind"):
+        save_weights(tmp_path / "x.safetensors", encoder, TINY.text, {"kind": "vae"})
+
+
+def test_a_failed_save_leaves_the_old_file_and_nothing_else(path, encoder, monkeypatch):
+    before = path.read_bytes()
+
+    def full(tensors, name, metadata):
+        name.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("kineograph.weights.files.save_file", full)
+    with pytest.raises(RequestError, match="No space left"):
+        save_weights(path, encoder, TINY.text)
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_saving_into_no_folder_is_refused(tmp_path, encoder):
+    with pytest.raises(RequestError, match="no folder"):
+        save_weights(tmp_path / "none" / "x.safetensors", encoder, TINY.text)
+
+
+def test_missing_empty_and_other_files_are_refused(tmp_path):
+    path = tmp_path / "text.safetensors"
+    assert "missing" in refused(path)
+    path.mkdir()
+    assert "not a file" in refused(path)
+    path.rmdir()
+    path.write_bytes(b"")
+    assert "empty" in refused(path)
+    path.write_bytes(b"abc")
+    assert "no safetensors" in refused(path)
+    path.write_bytes(b"\x80\x04pickle, and then quite some more of it" * 10)
+    assert "no safetensors" in refused(path)
+
+
+@pytest.mark.parametrize("keep", [7, 9, 200, 0.5, -1])
+def test_truncated_files_are_refused(path, keep):
+    raw = path.read_bytes()
+    path.write_bytes(raw[: int(len(raw) * keep) if isinstance(keep, float) else keep])
+    assert "truncated" in refused(path)
+
+
+def test_hostile_headers_are_refused(path):
+    def header(data):
+        raw = data if isinstance(data, bytes) else json.dumps(data).encode()
+        path.write_bytes(struct.pack("<Q", len(raw)) + raw + bytes(64))
+        return refused(path)
+
+    path.write_bytes(struct.pack("<Q", 2**63) + bytes(64))
+    assert "truncated or no safetensors" in refused(path)
+    with path.open("wb") as file:  # a sparse file: it does hold what it claims
+        file.write(struct.pack("<Q", MAX_HEADER_BYTES + 1))
+        file.truncate(MAX_HEADER_BYTES + 64)
+    assert "header" in refused(path)
+    assert "damaged" in header(b"not json at all")
+    huge = {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}
+    assert "damaged" in header({"a": huge})
+    assert "damaged" in header({"a": huge | {"shape": [2**62, 8], "data_offsets": [0, 8]}})
+    header(b"[" * 100_000)
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        (None, "no usable config"),
+        ("[]", "no object"),
+        ("[" * 100_000, "no usable config"),
+        ('{"colour": 1}', "colour"),
+        ('{"dim": "wide"}', "dim"),
+        ('{"dim": true}', "dim"),
+        ('{"dim": -1}', "dim"),
+        ('{"vocab_size": 1099511627776}', "vocab_size"),
+        ('{"num_layers": 1000000}', "num_layers"),
+        ('{"dim": [1, 2]}', "dim"),
+    ],
+)
+def test_hostile_configs_are_refused(path, config, says):
+    def change(tensors, metadata):
+        del metadata["config"]
+        if config is not None:
+            metadata["config"] = config
+
+    rewritten(path, change)
+    assert says in refused(path)
+
+
+def test_the_wrong_kind_is_refused(path, tmp_path):
+    assert "text weights where dit weights are wanted" in refused(path, "dit")
+    other = tmp_path / "other.safetensors"
+    save_file({"a": torch.ones(2)}, other)
+    assert "no weights of kineograph" in refused(other)
+
+
+def test_the_config_can_be_demanded(path):
+    with pytest.raises(WeightsError, match=r"another model: its dim is 16, the model's is 128"):
+        build("text", path, config=NANO.text)
+
+
+def test_missing_unexpected_and_misshapen_weights_are_refused(path):
+    rewritten(path, lambda tensors, _: tensors.pop("norm.weight"))
+    assert "lacks norm.weight" in refused(path)
+    rewritten(path, lambda tensors, _: tensors.update({"norm.weight": torch.ones(3)}))
+    assert "norm.weight has shape (3,); (16,) is wanted" in refused(path)
+    rewritten(path, lambda t, _: t.update({"norm.weight": torch.ones(16, dtype=torch.int64)}))
+    assert "torch.int64" in refused(path)
+    rewritten(path, lambda t, _: t.update({"norm.weight": torch.ones(16), "more": torch.ones(1)}))
+    assert "unexpected weight more" in refused(path)
+
+
+def test_a_config_beside_its_tensors_is_refused(path):
+    def change(_, metadata):
+        metadata["config"] = json.dumps({"dim": 32, "num_heads": 3, "num_layers": 1})
+
+    rewritten(path, change)
+    refused(path)
+
+
+def test_sha256_follows_the_file(path):
+    import hashlib
+
+    first = sha256(path)
+    assert first == hashlib.sha256(path.read_bytes()).hexdigest()
+    path.write_bytes(b"something else")
+    assert sha256(path) == hashlib.sha256(b"something else").hexdigest() != first
+    with pytest.raises(WeightsError, match="none"):
+        sha256(path.with_name("none"))
+
+
+def test_every_config_type_has_a_kind(tmp_path):
+    for config, kind in ((TINY.vae, "vae"), (TINY.dit, "dit"), (UpsamplerConfig(), "upsampler")):
+        tensors = {f"a{i}": torch.ones(2) for i in range(9)}
+        save_weights(tmp_path / "x.safetensors", tensors, config)
+        read = read_header(tmp_path / "x.safetensors")
+        assert (read.kind, read.config) == (kind, config)
+    assert isinstance(TINY.text, TextConfig)
