@@ -152,7 +152,7 @@ def test_a_long_list_of_lengths_is_said_by_its_ends_and_step():
 def test_a_model_without_square_clips_takes_its_first_size():
     wide = replace(NANO, sizes={"16:9": NANO.sizes["16:9"]})
     assert resolve(BALL, wide).aspect_ratio == "16:9"
-    with pytest.raises(RequestError, match="'1:1'; allowed: 16:9$"):
+    with pytest.raises(RequestError, match=r"'1:1'; allowed: 16:9$"):
         resolve(replace(BALL, aspect_ratio="1:1"), wide)
 
 

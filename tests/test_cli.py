@@ -1,0 +1,401 @@
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import re
+import resource
+import shlex
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from kineograph import __version__, cli
+from kineograph.errors import KineographError, RequestError, WeightsError
+from kineograph.presets import NANO, PRESETS
+from kineograph.request import GenerationRequest, Sidecar, resolve, sidecar_path, write_sidecar
+
+
+@dataclass(frozen=True)
+class Event:
+    stage: str
+    done: int = 0
+    total: int = 0
+    message: str | None = None
+
+
+@dataclass(frozen=True)
+class Artifact:
+    path: Path
+    sidecar: Path
+    timings: dict[str, float]
+
+
+class FakeGenerate(ModuleType):
+    """Stands in for kineograph.generate: records the call, then does as it is told."""
+
+    def __init__(self):
+        super().__init__("kineograph.generate")
+        self.calls: list[GenerationRequest] = []
+        self.settings: dict[str, bool] = {}
+        self.events: list[Event] = []
+        self.error: BaseException | None = None
+        self.weights = {"dit.safetensors": "ab"}
+
+    def run(self, request, *, resume=False, preview=False, on_event=None):
+        self.calls.append(request)
+        self.settings = {"resume": resume, "preview": preview}
+        for event in self.events:
+            on_event(event)
+        if self.error is not None:
+            raise self.error
+        resolved = resolve(request, NANO)
+        sidecar = sidecar_path(resolved)
+        write_sidecar(sidecar, Sidecar(resolved, {}, self.weights, []))
+        return [Artifact(Path(resolved.output), sidecar, {"denoise": 1.5, "decode": 0.25})]
+
+
+@pytest.fixture
+def fake(monkeypatch, tmp_path):
+    module = FakeGenerate()
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.chdir(tmp_path)
+    return module
+
+
+def stub(monkeypatch, name: str, **functions: object) -> None:
+    """Put a module of these functions in the place of one that imports much."""
+    module = ModuleType(name)
+    module.__dict__.update(functions)
+    monkeypatch.setitem(sys.modules, name, module)
+
+
+def test_every_flag_of_generate_reaches_the_request(fake, capsys):
+    words = shlex.split(
+        "generate 'a red ball' --model nano --aspect-ratio 4:3 --duration 0.5 --num-frames 5 "
+        "--fps 10 --seed 3 --steps 9 --guidance-scale 2.5 --solver heun --shift 2 "
+        "--negative-prompt fog --image a.png --count 1 --format gif -o x.gif --resume --preview"
+    )
+    assert cli.main(words) == 0
+    assert fake.calls == [
+        GenerationRequest(
+            "a red ball",
+            model="nano",
+            aspect_ratio="4:3",
+            duration=0.5,
+            num_frames=5,
+            fps=10,
+            seed=3,
+            steps=9,
+            guidance_scale=2.5,
+            solver="heun",
+            shift=2.0,
+            negative_prompt="fog",
+            image="a.png",
+            count=1,
+            format="gif",
+            output="x.gif",
+        )
+    ]
+    assert fake.settings == {"resume": True, "preview": True}
+    said = capsys.readouterr()
+    assert said.out == "x.gif\n"
+    assert said.err == "kineo: denoise 1.50 s, decode 0.25 s\n"
+
+
+def test_a_bare_prompt_leaves_everything_else_open(fake):
+    assert cli.main(["generate", "a red ball"]) == 0
+    assert fake.calls == [GenerationRequest("a red ball")]
+    assert fake.settings == {"resume": False, "preview": False}
+
+
+def test_warnings_and_messages_are_lines_on_stderr(fake, capsys):
+    fake.events = [
+        Event("warning", message="the model does not know 'dragon'"),
+        Event("denoise", 0, 24),
+        Event("denoise", 24, 24, "done"),
+    ]
+    assert cli.main(["generate", "a dragon"]) == 0
+    assert capsys.readouterr().err.splitlines()[:2] == [
+        "kineo: warning: the model does not know 'dragon'",
+        "kineo: done",
+    ]
+
+
+def test_without_a_terminal_progress_is_a_line_now_and_then(monkeypatch, capsys):
+    clock = iter([0.0, 0.0, 2.0, 4.0, 6.0, 8.0, 12.0])
+    monkeypatch.setattr(cli, "monotonic", lambda: next(clock))
+    with cli._progress() as show:
+        for done in range(6):
+            show(Event("denoise", done, 10))
+    assert capsys.readouterr().err.splitlines() == [
+        "kineo: denoise 3/10, about 14 s left",
+        "kineo: denoise 5/10, about 12 s left",
+    ]
+
+
+def test_on_a_terminal_progress_is_a_bar_that_names_the_stage(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "100")
+    with cli._progress() as show:
+        show(Event("denoise", 6, 24))
+        show(Event("warning", message="[b]no markup[/b]"))
+        show(Event("denoise", 24, 24))
+    said = capsys.readouterr()
+    assert "denoise" in said.err
+    assert "100%" in said.err
+    assert "kineo: warning: [b]no markup[/b]" in said.err
+    assert said.out == ""
+
+
+def test_from_makes_a_recorded_clip_again_and_flags_overrule_it(fake, capsys, tmp_path):
+    assert cli.main(["generate", "a red ball", "--seed", "5", "-o", "ball.mp4"]) == 0
+    first = fake.calls[0]
+    assert cli.main(["generate", "--from", "ball.json"]) == 0
+    again = resolve(fake.calls[1], NANO)
+    assert again == replace(resolve(first, NANO), output="ball-again.mp4")
+    assert "weights" not in capsys.readouterr().err
+
+    fake.weights = {"dit.safetensors": "cd"}
+    assert cli.main(["generate", "--from", "ball.json", "--seed", "6", "-o", "other.gif"]) == 0
+    assert (fake.calls[2].seed, fake.calls[2].output) == (6, "other.gif")
+    assert "warning: the weights are not those of ball.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (RequestError("fps 3 cannot be made"), 2, "kineo: error: fps 3 cannot be made"),
+        (WeightsError("dit is truncated"), 2, "kineo: error: dit is truncated"),
+        (KineographError("no\n  luck"), 1, "kineo: error: no luck"),
+        (
+            OSError(28, os.strerror(28), "x.mp4"),
+            2,
+            "kineo: error: x.mp4: No space left on device",
+        ),
+        (OSError("disk gone"), 2, "kineo: error: disk gone"),
+        (
+            ModuleNotFoundError("No module named 'matplotlib'", name="matplotlib"),
+            1,
+            "kineo: error: needs matplotlib: pip install 'kineograph[train]'",
+        ),
+        (
+            KeyboardInterrupt(),
+            130,
+            "kineo: interrupted; go on with: kineo generate --resume 'a ball' -o b.mp4",
+        ),
+    ],
+)
+def test_a_failure_is_one_line_and_a_status(fake, capsys, error, status, line):
+    fake.error = error
+    assert cli.main(["generate", "a ball", "-o", "b.mp4"]) == status
+    said = capsys.readouterr()
+    assert said.err.splitlines() == [line]
+    assert said.out == ""
+
+
+def test_the_advice_after_an_interruption_is_a_command_that_goes_on(fake, capsys):
+    fake.error = KeyboardInterrupt()
+    words = ["generate", "a 'quoted' ball", "--seed", "3", "--resume"]
+    cli.main(words)
+    advice = shlex.split(capsys.readouterr().err.partition("go on with: ")[2])
+    fake.error = None
+    assert cli.main(advice[1:]) == 0
+    assert fake.calls[0] == fake.calls[1]
+    assert fake.settings["resume"]
+
+
+def test_our_own_bugs_keep_their_traceback(fake):
+    fake.error = ZeroDivisionError("ours")
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["generate", "a ball"])
+    fake.error = ModuleNotFoundError("No module named 'kineograph.x'", name="kineograph.x")
+    with pytest.raises(ModuleNotFoundError):
+        cli.main(["generate", "a ball"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("", ["COMMAND"]),
+        ("generte x", ["'generte'", "generate", "evaluate"]),
+        ("generate", ["prompt is missing"]),
+        ("generate x y", ["unrecognized", "y"]),
+        ("generate x --steps many", ["--steps", "'many'", "kineo generate --help"]),
+        ("generate x --step 3", ["--step"]),
+        ("generate x --threads 0", ["--threads", "'0'", "1 or more"]),
+        ("generate --from none.json", ["none.json", "No such file"]),
+        ("world", ["WHAT"]),
+        ("world sheet", ["--out"]),
+        ("world sample --out d --count 0", ["--count", "'0'", "1 or more"]),
+        ("world sample --out d --seed -1", ["--seed", "'-1'", "0 or more"]),
+        ("world sample --out d --aspect-ratio 2:1", ["2:1", "21:9"]),
+        ("train tokenizer r.py --out d", ["tokenizer", "vae"]),
+        ("evaluate", ["--out"]),
+        ("evaluate --out d --prompts x", ["--prompts", "'x'"]),
+        ("export --format onnx -o d", ["onnx", "diffusers"]),
+    ],
+)
+def test_what_cannot_be_understood_is_refused_in_one_line(
+    tmp_path, monkeypatch, words, said, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(words.split()) == 2
+    seen = capsys.readouterr()
+    (line,) = seen.err.splitlines()
+    assert line.startswith("kineo: error: ")
+    assert all(part in line for part in said)
+    assert seen.out == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_other_commands_hand_their_flags_down(monkeypatch, capsys):
+    calls: list[tuple[object, ...]] = []
+
+    def note(*words: object, **named: object) -> None:
+        calls.append((*words, named))
+
+    stub(monkeypatch, "kineograph.world.sample", write_samples=note, write_sheet=note)
+    stub(monkeypatch, "kineograph.train", main=note)
+    stub(monkeypatch, "kineograph.evaluate.run", main=note)
+    stub(monkeypatch, "kineograph.weights.export", export_diffusers=note)
+    for line in (
+        "world sample --out d --count 3 --seed 4 --aspect-ratio 16:9 --compile",
+        "world sheet --out s.png",
+        "train dit recipe.py --out run --resume",
+        "evaluate --model tiny --suite camera --prompts 20 --out report",
+        "export --format diffusers -o folder",
+    ):
+        assert cli.main(line.split()) == 0
+    drawn = {"count": 3, "seed": 4, "aspect_ratio": "16:9", "compiled": True}
+    sheet = {"count": 24, "seed": 0, "aspect_ratio": "1:1", "compiled": False}
+    assert calls == [
+        (Path("d"), drawn),
+        (Path("s.png"), sheet),
+        ("dit", Path("recipe.py"), Path("run"), {"resume": True}),
+        ({"model": "tiny", "suite": "camera", "prompts": 20, "out": Path("report")},),
+        ("nano", Path("folder"), {}),
+    ]
+    assert capsys.readouterr().out.splitlines() == ["d", "s.png", "folder"]
+
+
+def test_models_lists_every_row_as_a_table_and_as_json(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert cli.main(["models"]) == 0
+    table = capsys.readouterr().out
+    assert cli.main(["models", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in rows] == list(PRESETS)
+    for row in rows:
+        spec = PRESETS[row["name"]]
+        assert row["name"] in table
+        assert row["licence"] == spec.licence and spec.licence in table
+        assert row["num_frames"] == spec.allowed_frames()
+        assert row["sizes"]["1:1"] == "256x256"
+        assert row["here"] == (row["bytes"] > 0) == (row["parameters"] > 0)
+
+
+def test_a_model_is_counted_from_the_heads_of_its_files(tmp_path, monkeypatch, capsys):
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    folder = tmp_path / "assets" / "nano"
+    folder.mkdir(parents=True)
+    save_file({"a": np.zeros((3, 5)), "b": np.zeros(7)}, folder / "vae.safetensors")
+    save_file({"a": np.zeros((2, 2))}, folder / "dit.safetensors")
+    monkeypatch.setattr("importlib.resources.files", lambda _: tmp_path)
+    assert cli.main(["models", "--json"]) == 0
+    nano = json.loads(capsys.readouterr().out)[0]
+    assert nano["parameters"] == 26
+    assert nano["bytes"] == sum(file.stat().st_size for file in folder.iterdir())
+    assert nano["here"]
+
+    (folder / "text.safetensors").write_bytes(b"\xff" * 20)
+    assert cli.main(["models"]) == 2
+    assert re.fullmatch(
+        r"kineo: error: .*text\.safetensors is damaged: .*\n", capsys.readouterr().err
+    )
+
+
+def test_version(capsys):
+    assert cli.main(["version"]) == 0
+    assert capsys.readouterr().out == f"{__version__}\n"
+
+
+def parsers(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    found = [parser]
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            found += [p for child in action.choices.values() for p in parsers(child)]
+    return found
+
+
+def test_every_command_and_flag_says_what_it_is():
+    for parser in parsers(cli.build_parser()):
+        assert parser.description.endswith(".")
+        for action in parser._actions:
+            if not isinstance(action, argparse._SubParsersAction):
+                assert action.help, f"{parser.prog} {action.dest}"
+
+
+def test_docs_and_readme_name_every_command_and_flag(root):
+    script = importlib.util.spec_from_file_location("build_cli", root / "docs" / "build_cli.py")
+    build_cli = importlib.util.module_from_spec(script)
+    script.loader.exec_module(build_cli)
+    page = (root / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert page == build_cli.page(), "run `python docs/build_cli.py`"
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    for parser in parsers(cli.build_parser())[1:]:
+        if parser.prog != "kineo world":
+            assert f"`{parser.prog}`" in page
+            assert f"`{parser.prog}" in readme
+        for action in parser._actions:
+            for flag in action.option_strings:
+                assert f"`{flag}`" in page or flag in ("-h", "--help")
+
+
+def test_the_readme_commands_start_from_nothing(root):
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    for name, end in (("test", ".venv/bin/pytest"), ("generate", 'checkered floor"')):
+        block = re.search(rf"<!-- line: {name} -->\n```sh\n(.*)\n```\n", readme)
+        assert block is not None
+        assert block[1].startswith("python3 -m venv .venv && .venv/bin/pip install ")
+        assert block[1].endswith(end)
+    command = shlex.split(block[1].rpartition("&& .venv/bin/kineo ")[2])
+    args = cli.build_parser().parse_args(command)
+    assert resolve(GenerationRequest(args.prompt), NANO).duration >= 2
+
+
+def test_help_costs_less_than_half_a_second(run_python):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = run_python("-m", "kineograph", "--help")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0
+    assert "generate" in done.stdout
+    # CPU time, not the clock: a busy machine must not fail it.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
+
+
+def test_the_process_ends_with_the_status_and_the_line(run_python, tmp_path):
+    done = run_python("-m", "kineograph", "generate", "x", "--from", "no.json", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "kineo: error: no.json: No such file or directory\n"
+    assert done.stdout == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_polite_kill_ends_as_ctrl_c_does(run_python):
+    code = (
+        "import os, signal, kineograph.cli as cli\n"
+        "cli.version = lambda args: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "import sys; sys.argv = ['kineo', 'version']\n"
+        "cli.entry()"
+    )
+    done = run_python("-c", code)
+    assert (done.returncode, done.stderr) == (130, "kineo: interrupted\n")
