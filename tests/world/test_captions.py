@@ -226,7 +226,8 @@ def test_a_camera_move_is_named_by_its_own_words_only(language: Language, move: 
     table = lexicon.EN_CAMERA if language == "en" else lexicon.ZH_CAMERA
     family, _, way = move.partition(" ")
     wrong = {"left": r"\bright|右", "right": "left|左", "up": r"\bdown|下|俯",
-             "down": r"\bup|上仰|上摇", "in": r"\bout\b|back|away|远|后", "out": r"\bin\b|forward|closer|近|前"}  # fmt: skip
+             "down": r"\bup|上仰|上摇", "in": r"\bout\b|back|away|远|后",
+             "out": r"\bin\b|forward|closer|近|前"}  # fmt: skip
     ball = SceneObject("ball", "red", "matte", "large", "still")
     scene = Scene(0, (ball,), "tiled", "noon", Camera(move, "slow"))
     rng = random.Random(6)

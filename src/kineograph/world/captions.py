@@ -99,12 +99,12 @@ def token_estimate(text: str) -> int:
     """About how many tokens a BPE of 1024 makes of a text, on the safe side.
 
     One for a word, a Chinese character or a mark; a word that training captions never
-    contain falls into pieces of two letters.
+    contain falls into pieces of one or two letters.
     """
     count, known = 0, _all_words(heldout=False)
     for piece in re.findall(r"[a-z]+|[^\sa-z]", text.lower()):
         rare = piece.isascii() and piece.isalpha() and piece not in known
-        count += max(2, (len(piece) + 1) // 2) if rare else 1 + (len(piece) > 9)
+        count += max(2, (2 * len(piece) + 2) // 3) if rare else 1 + (len(piece) > 9)
     return count
 
 

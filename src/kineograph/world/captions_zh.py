@@ -63,8 +63,11 @@ def _noun(scene: Scene, said: frozenset[str], index: int, pen: Pen) -> str:
     measure = "" if crowded or pen.chance(0.15) else pen.pick(ZH_MEASURE[thing.shape])
     if "shape" not in has and measure:
         measure = ZH_MEASURE[thing.shape].trained[0]  # 一颗 would betray the shape
-    adjectives = size + colour if size_first else colour + size
-    return measure + adjectives + material + name
+    if size_first:
+        return measure + size + colour + material + name
+    # 红色小金属球, but 红色带条纹的小球
+    tail = material + size if material.endswith("的") else size + material
+    return measure + colour + tail + name
 
 
 def _moving(scene: Scene, said: frozenset[str], index: int, pen: Pen, motion: str) -> str:
