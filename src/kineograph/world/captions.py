@@ -91,8 +91,11 @@ def _dispensable(scene: Scene, said: frozenset[str]) -> Iterator[str]:
     """Stated facts in the order in which a caption that is too long does without them."""
     values = facts(scene)
     yield from (f for f in sorted(said) if values[f] in UNMARKED)
-    for kind in ("material", "sky", "size", "speed", "floor", "move", "direction"):
-        yield from (f for f in sorted(said) if f.rpartition(".")[2] == kind)
+    # a motion goes after its direction and speed; a collision is told as long as it is seen
+    for kind in ("material", "sky", "size", "speed", "floor", "move", "direction", "motion"):
+        for fact in sorted(said):
+            if fact.rpartition(".")[2] == kind and values[fact] != "collide":
+                yield fact
 
 
 def token_estimate(text: str) -> int:
