@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +9,6 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-import kineograph
 from kineograph import request
 from kineograph.errors import RequestError
 from kineograph.flow import solvers
@@ -254,7 +250,7 @@ for path in sorted(Path(sys.argv[2]).glob("*.state")):
 
 
 def test_stopped_after_any_evaluation_and_resumed_in_a_new_process_it_ends_in_the_same_bits(
-    tmp_path,
+    tmp_path, run_python
 ):
     sigmas, whole = make_sigmas(STEPS, SHIFT), {}
     for solver in SOLVERS:
@@ -265,11 +261,8 @@ def test_stopped_after_any_evaluation_and_resumed_in_a_new_process_it_ends_in_th
             save_state(state, path)
             assert same_bits(load_state(path), state)
             whole[path.with_suffix(".final")] = states[-1]
-    source = str(Path(kineograph.__file__).parents[1])
-    environment = {**os.environ, "PYTHONPATH": source}
-    subprocess.run(
-        [sys.executable, "-c", RESUME, __file__, str(tmp_path)], env=environment, check=True
-    )
+    resumed = run_python("-c", RESUME, __file__, str(tmp_path))
+    assert resumed.returncode == 0, resumed.stderr
     assert len(whole) == 3 * (STEPS + 1) + 2 * STEPS
     for path, expected in whole.items():
         assert same_bits(load_state(path), expected), path.name
