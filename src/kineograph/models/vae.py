@@ -1,9 +1,8 @@
 """The causal 3D video VAE of the Wan family: Wan 2.1, Wan 2.2 and our own small ones.
 
 The architecture is Wan's (arXiv 2503.20314); parameter names are those of diffusers'
-`AutoencoderKLWan`, so weights pass both ways without a rename. Inside, features lie
-channels-last (`b t h w c` in memory, `b c t h w` in shape): the fastest layout for 3D
-convolutions in bf16 on CPU, and channel norms then read contiguous memory.
+`AutoencoderKLWan`, so weights pass both ways without a rename. Inside, features are
+channels-last, `b t h w c`; only `VideoVAE` itself speaks `b c t h w`.
 
 Letters: b batch, c channels, t frames, h height, w width, z latent channels, q pixels folded
 down a column, r pixels folded along a row.
@@ -11,7 +10,8 @@ down a column, r pixels folded along a row.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -24,21 +24,52 @@ from kineograph.nn.causal import CausalConv3d, ConvCache, begins
 from kineograph.spec import VaeConfig
 
 
+class _NormSilu(torch.autograd.Function):
+    """SiLU(x / rms(x) * gamma) over the last axis, with few passes over memory each way.
+
+    Written out because the norm is a quarter of a training step when autograd composes it:
+    in bf16 it then runs in float32 copies. Equal to `F.silu(F.rms_norm(...))`.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gamma: Tensor, floor: float) -> Tensor:  # noqa: ANN401
+        scale = gamma.to(x.dtype)
+        size = torch.linalg.vector_norm(x, dim=-1, keepdim=True).float()
+        inverse = (size * x.shape[-1] ** -0.5).clamp_(min=floor).reciprocal_().to(x.dtype)
+        unit = x * inverse
+        ctx.save_for_backward(unit, inverse, scale)
+        ctx.gamma_dtype = gamma.dtype
+        return F.silu(unit * scale)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:  # noqa: ANN401
+        unit, inverse, scale = ctx.saved_tensors
+        grad = torch.ops.aten.silu_backward(grad, unit * scale)
+        along = (grad * unit).flatten(0, -2)
+        grad_gamma = along.sum(0).to(ctx.gamma_dtype)
+        mean = torch.mv(along, scale / scale.numel()).view_as(inverse)
+        grad_x = grad.mul_(scale).mul_(inverse).addcmul_(unit, mean.mul_(inverse), value=-1)
+        return grad_x, grad_gamma, None
+
+
 class ChannelNorm(nn.Module):
     """Divide each pixel's channels by their root mean square and scale them by `gamma`."""
 
-    # Wan floors the norm at 1e-12; a floor of the root mean square at 1e-6 gives the same
+    # Wan floors the norm at 1e-12. A floor of 1e-6 under the root mean square gives the same
     # numbers on any real activation and keeps gradients at dead pixels finite in float32.
-    eps = 1e-12
+    floor = 1e-6
 
     def __init__(self, dim: int, trailing_dims: int = 3) -> None:
         super().__init__()
-        self.dim = dim
         self.gamma = nn.Parameter(torch.ones(dim, *(1,) * trailing_dims))
 
     def forward(self, x: Tensor) -> Tensor:
-        last = x.movedim(1, -1)
-        return F.rms_norm(last, (self.dim,), self.gamma.flatten(), self.eps).movedim(-1, 1)
+        gamma = self.gamma.flatten().to(x.dtype)
+        return F.rms_norm(x, gamma.shape, gamma, self.floor**2)
+
+    def silu(self, x: Tensor) -> Tensor:
+        """Return SiLU of the norm: most of its uses, and the fast one."""
+        return cast("Tensor", _NormSilu.apply(x, self.gamma.flatten(), self.floor))
 
 
 class ResidualBlock(nn.Module):
@@ -50,14 +81,18 @@ class ResidualBlock(nn.Module):
         self.conv1 = CausalConv3d(dim, out_dim, (3, 3, 3))
         self.norm2 = ChannelNorm(out_dim)
         self.conv2 = CausalConv3d(out_dim, out_dim, (3, 3, 3))
-        self.conv_shortcut = (
-            CausalConv3d(dim, out_dim, (1, 1, 1)) if dim != out_dim else nn.Identity()
-        )
+        self.conv_shortcut = CausalConv3d(dim, out_dim, (1, 1, 1)) if dim != out_dim else None
 
     def forward(self, x: Tensor, cache: ConvCache | None) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)), cache)
-        h = self.conv2(F.silu(self.norm2(h)), cache)
-        return h + self.conv_shortcut(x)
+        h = self.conv1(self.norm1.silu(x), cache)
+        h = self.conv2(self.norm2.silu(h), cache)
+        return h + (x if self.conv_shortcut is None else self.conv_shortcut(x))
+
+
+def _per_frame(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Apply a channels-first 2D layer to every frame of channels-last video."""
+    out = layer(rearrange(x, "b t h w c -> (b t) c h w"))
+    return rearrange(out, "(b t) c h w -> b t h w c", b=x.shape[0])
 
 
 class FrameAttention(nn.Module):
@@ -70,13 +105,14 @@ class FrameAttention(nn.Module):
         self.proj = nn.Conv2d(dim, dim, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        b, _, _, h, _ = x.shape
-        frames = rearrange(x, "b c t h w -> (b t) c h w")
-        qkv = rearrange(self.to_qkv(self.norm(frames)), "n c h w -> n 1 (h w) c")
+        b, _, h, _, _ = x.shape
+        tokens = rearrange(self.norm(x), "b t h w c -> (b t) 1 (h w) c")
+        # 1x1 convolutions by name, linear layers by nature.
+        qkv = F.linear(tokens, self.to_qkv.weight.flatten(1), self.to_qkv.bias)
         q, k, v = qkv.chunk(3, dim=-1)
         mixed = F.scaled_dot_product_attention(q, k, v)
-        out = self.proj(rearrange(mixed, "n 1 (h w) c -> n c h w", h=h))
-        return x + rearrange(out, "(b t) c h w -> b c t h w", b=b)
+        out = F.linear(mixed, self.proj.weight.flatten(1), self.proj.bias)
+        return x + rearrange(out, "(b t) 1 (h w) c -> b t h w c", b=b, h=h)
 
 
 class MidBlock(nn.Module):
@@ -90,12 +126,6 @@ class MidBlock(nn.Module):
     def forward(self, x: Tensor, cache: ConvCache | None) -> Tensor:
         x = self.resnets[0](x, cache)
         return self.resnets[1](self.attentions[0](x), cache)
-
-
-def _per_frame(layer: nn.Module, x: Tensor) -> Tensor:
-    """Apply a 2D layer to every frame."""
-    out = layer(rearrange(x, "b c t h w -> (b t) c h w"))
-    return rearrange(out, "(b t) c h w -> b c t h w", b=x.shape[0])
 
 
 class Downsample(nn.Module):
@@ -113,12 +143,12 @@ class Downsample(nn.Module):
         if not begins(cache, self):
             return self.time_conv(x, cache)
         # The first frame stands alone: it passes by, and is the history of what follows.
-        first, rest = x[:, :, :1], x[:, :, 1:]
-        if rest.shape[2] == 0:
+        first, rest = x[:, :1], x[:, 1:]
+        if rest.shape[1] == 0:
             if cache is not None:
                 cache.keep(self.time_conv, first)
             return first
-        return torch.cat([first, self.time_conv(rest, cache, before=first)], dim=2)
+        return torch.cat([first, self.time_conv(rest, cache, before=first)], dim=1)
 
 
 class Upsample(nn.Module):
@@ -127,64 +157,65 @@ class Upsample(nn.Module):
     def __init__(self, dim: int, out_dim: int, temporal: bool) -> None:
         super().__init__()
         self.resample = nn.Sequential(
-            nn.Upsample(scale_factor=2.0, mode="nearest-exact"),
+            nn.Upsample(scale_factor=2.0, mode="nearest"),
             nn.Conv2d(dim, out_dim, 3, padding=1),
         )
         self.time_conv = CausalConv3d(dim, 2 * dim, (3, 1, 1)) if temporal else None
 
     def forward(self, x: Tensor, cache: ConvCache | None) -> Tensor:
         if self.time_conv is not None:
-            if begins(cache, self):
-                # Wan keeps the first frame out of this layer altogether: it is not doubled and
-                # the frames after it see zeros in its place.
-                first, rest = x[:, :, :1], x[:, :, 1:]
-                x = torch.cat([first, self._double(rest, cache)], dim=2) if rest.shape[2] else first
-            else:
+            if not begins(cache, self):
                 x = self._double(x, cache)
+            elif x.shape[1] > 1:
+                # Wan keeps the first frame out of this layer altogether: it is not doubled,
+                # and the frames after it see zeros in its place.
+                x = torch.cat([x[:, :1], self._double(x[:, 1:], cache)], dim=1)
         return _per_frame(self.resample, x)
 
     def _double(self, x: Tensor, cache: ConvCache | None) -> Tensor:
         assert self.time_conv is not None
-        return rearrange(self.time_conv(x, cache), "b (k c) t h w -> b c (t k) h w", k=2)
+        return rearrange(self.time_conv(x, cache), "b t h w (k c) -> b (t k) h w c", k=2)
 
 
 class AverageDown(nn.Module):
     """The parameter-free shortcut down: space and time folded into channels, then averaged."""
 
-    def __init__(self, dim: int, out_dim: int, time_factor: int, space_factor: int) -> None:
+    def __init__(self, out_dim: int, time_factor: int, space_factor: int) -> None:
         super().__init__()
         self.out_dim, self.time_factor, self.space_factor = out_dim, time_factor, space_factor
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.pad(x, (0, 0, 0, 0, -x.shape[2] % self.time_factor, 0))
-        folded = rearrange(
-            x,
-            "b c (t i) (h q) (w r) -> b t h w (c i q r)",
-            i=self.time_factor,
-            q=self.space_factor,
-            r=self.space_factor,
-        )
-        return folded.unflatten(-1, (self.out_dim, -1)).mean(-1).movedim(-1, 1)
+        i, q = self.time_factor, self.space_factor
+        x = F.pad(x, (0, 0, 0, 0, 0, 0, -x.shape[1] % i, 0))
+        if x.shape[-1] * i * q * q == self.out_dim:
+            return x
+        if x.shape[-1] * i % self.out_dim == 0:
+            # Each average covers whole q x q cells: pool them first, a quarter is left to fold.
+            x = _per_frame(lambda frame: F.avg_pool2d(frame, q), x) if q > 1 else x
+            q = 1
+        folded = rearrange(x, "b (t i) (h q) (w r) c -> b t h w (c i q r)", i=i, q=q, r=q)
+        return folded.unflatten(-1, (self.out_dim, -1)).mean(-1)
 
 
 class DuplicateUp(nn.Module):
     """The parameter-free shortcut up: channels repeated, then unfolded into space and time."""
 
-    def __init__(self, dim: int, out_dim: int, time_factor: int, space_factor: int) -> None:
+    def __init__(self, out_dim: int, time_factor: int, space_factor: int) -> None:
         super().__init__()
-        self.time_factor, self.space_factor = time_factor, space_factor
-        self.repeats = out_dim * time_factor * space_factor**2 // dim
+        self.out_dim, self.time_factor, self.space_factor = out_dim, time_factor, space_factor
 
     def forward(self, x: Tensor, cache: ConvCache | None) -> Tensor:
-        last = x.movedim(1, -1).repeat_interleave(self.repeats, dim=-1)
-        out = rearrange(
-            last,
-            "b t h w (c i q r) -> b (t i) (h q) (w r) c",
-            i=self.time_factor,
-            q=self.space_factor,
-            r=self.space_factor,
-        ).movedim(-1, 1)
-        return out[:, :, self.time_factor - 1 :] if begins(cache, self) else out
+        i, q = self.time_factor, self.space_factor
+        whole_cells = self.out_dim * i % x.shape[-1] == 0
+        if whole_cells:
+            q = 1  # all pixels of a q x q cell are equal: unfold time first, then enlarge
+        x = x.repeat_interleave(self.out_dim * i * q * q // x.shape[-1], dim=-1)
+        x = rearrange(x, "b t h w (c i q r) -> b (t i) (h q) (w r) c", i=i, q=q, r=q)
+        if begins(cache, self):
+            x = x[:, i - 1 :]
+        if not whole_cells:
+            return x
+        return _per_frame(lambda frame: F.interpolate(frame, scale_factor=self.space_factor), x)
 
 
 class ResidualDown(nn.Module):
@@ -192,7 +223,7 @@ class ResidualDown(nn.Module):
 
     def __init__(self, dim: int, out_dim: int, num_blocks: int, down: bool, temporal: bool) -> None:
         super().__init__()
-        self.avg_shortcut = AverageDown(dim, out_dim, 1 + (down and temporal), 1 + down)
+        self.avg_shortcut = AverageDown(out_dim, 1 + (down and temporal), 1 + down)
         dims = [dim] + [out_dim] * num_blocks
         self.resnets = nn.ModuleList(
             ResidualBlock(dims[i], dims[i + 1]) for i in range(num_blocks)
@@ -220,7 +251,7 @@ class UpLevel(nn.Module):
             ResidualBlock(dims[i], dims[i + 1]) for i in range(num_blocks + 1)
         )
         self.avg_shortcut = (
-            DuplicateUp(dim, out_dim, 1 + temporal, 2) if up and residual else None
+            DuplicateUp(out_dim, 1 + temporal, 2) if up and residual else None
         )
         # Two names for one thing, so that weights keep the names they have in diffusers.
         self.upsampler = Upsample(out_dim, out_dim, temporal) if up and residual else None
@@ -270,7 +301,7 @@ class Encoder(nn.Module):
         for block in self.down_blocks:
             x = block(x, cache)
         x = self.mid_block(x, cache)
-        return self.conv_out(F.silu(self.norm_out(x)), cache)
+        return self.conv_out(self.norm_out.silu(x), cache)
 
 
 class Decoder(nn.Module):
@@ -299,7 +330,7 @@ class Decoder(nn.Module):
         x = self.mid_block(self.conv_in(x, cache), cache)
         for block in self.up_blocks:
             x = block(x, cache)
-        return self.conv_out(F.silu(self.norm_out(x)), cache)
+        return self.conv_out(self.norm_out.silu(x), cache)
 
 
 class VideoVAE(nn.Module):
@@ -352,8 +383,9 @@ class VideoVAE(nn.Module):
         """
         self._check_video(video, opening=cache is None or cache.tail(self.encoder.conv_in) is None)
         p = self.config.patch_size
-        x = rearrange(video, "b c t (h q) (w r) -> b t h w (c r q)", q=p, r=p).movedim(-1, 1)
-        mean, logvar = self.quant_conv(self.encoder(x, cache)).float().chunk(2, dim=1)
+        x = rearrange(video, "b c t (h q) (w r) -> b t h w (c r q)", q=p, r=p)
+        moments = self.quant_conv(self.encoder(x, cache)).float()
+        mean, logvar = rearrange(moments, "b t h w (k z) -> k b z t h w", k=2)
         return mean, logvar.clamp(-30.0, 20.0)
 
     def decode(
@@ -364,9 +396,9 @@ class VideoVAE(nn.Module):
         With a `cache` the latent is the next chunk of a clip, of any number of frames.
         """
         p = self.config.patch_size
-        x = latent.contiguous(memory_format=torch.channels_last_3d)
-        x = self.decoder(self.post_quant_conv(x), cache).float()
-        return rearrange(x, "b (c r q) t h w -> b c t (h q) (w r)", q=p, r=p)
+        x = self.post_quant_conv(rearrange(latent, "b z t h w -> b t h w z"))
+        x = self.decoder(x, cache).float()
+        return rearrange(x, "b t h w (c r q) -> b c t (h q) (w r)", q=p, r=p)
 
     def decode_stream(
         self, latent: Float[Tensor, "b z t h w"]

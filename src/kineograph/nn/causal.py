@@ -1,6 +1,10 @@
 """Convolution that looks only back in time, for a whole clip at once or for a stream of chunks.
 
-Letters: b batch, c channels in, o channels out, t frames, h height, w width, k history frames.
+Video features lie channels-last here: `b t h w c`. It is the fastest layout for 3D convolution
+on a CPU (and for bf16 on a GPU), and a layout that is spelled out in the shape cannot get lost
+on the way.
+
+Letters: b batch, t frames, h height, w width, c channels in, o channels out, k history frames.
 """
 
 from __future__ import annotations
@@ -30,7 +34,7 @@ class ConvCache:
         return first
 
     def tail(self, module: nn.Module) -> Tensor | None:
-        """Return the last frames that `module` kept, or None before the clip's first frame."""
+        """Return the frames that `module` last kept, or None if it has kept none."""
         return self._tails.get(module)
 
     def keep(self, module: nn.Module, frames: Tensor) -> None:
@@ -68,10 +72,10 @@ class CausalConv3d(nn.Conv3d):
 
     def forward(
         self,
-        x: Float[Tensor, "b c t h w"],
+        x: Float[Tensor, "b t h w c"],
         cache: ConvCache | None = None,
-        before: Float[Tensor, "b c k h w"] | None = None,
-    ) -> Float[Tensor, "b o t2 h w"]:
+        before: Float[Tensor, "b k h w c"] | None = None,
+    ) -> Float[Tensor, "b t2 h w o"]:
         """Convolve a clip (`cache` None) or the next chunk of one.
 
         `before` gives the history by hand where it is neither zeros nor this layer's own past.
@@ -80,9 +84,10 @@ class CausalConv3d(nn.Conv3d):
             if before is None and cache is not None:
                 before = cache.tail(self)
             if before is None:
-                b, c, _, h, w = x.shape
-                before = x.new_zeros(b, c, self.history, h, w)
-            x = torch.cat([before.to(x.dtype), x], dim=2)
+                b, _, h, w, c = x.shape
+                before = x.new_zeros(b, self.history, h, w, c)
+            x = torch.cat([before.to(x.dtype), x], dim=1)
             if cache is not None:
-                cache.keep(self, x[:, :, -self.history :])
-        return F.conv3d(x, self.weight, self.bias, self.stride, self.padding)
+                cache.keep(self, x[:, -self.history :])
+        out = F.conv3d(x.movedim(-1, 1), self.weight, self.bias, self.stride, self.padding)
+        return out.movedim(1, -1)
