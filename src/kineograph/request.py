@@ -351,27 +351,37 @@ def _check_images(request: GenerationRequest, spec: ModelSpec, num_frames: int) 
         )
 
 
-def _resolve_output(request: GenerationRequest) -> tuple[str, str]:
-    """Return the format and the path; a folder of pictures has no ending of its own."""
-    given = None if request.format is None else _choice("format", request.format, "", FORMATS)
-    if request.output is None:
-        format = given or "mp4"
-        name = slug(request.prompt)
-        return format, name if format == "png" else f"{name}.{format}"
-    path = _check_path("output", request.output)
+def infer_format(path: str, format: str | None = None) -> str:
+    """Return the format that a path asks for: by its ending, png for one that ends in a slash.
+
+    Raises `RequestError` for an unknown ending, or one that says other than `format`.
+    """
+    if format is not None:
+        _choice("output format", format, "", FORMATS)
     ending = Path(path).suffix.lower().removeprefix(".")
     if path.endswith(("/", os.sep)):
         ending = "png"
-    elif given == "png" and ending not in FORMATS:
-        return given, path
+    elif format == "png" and ending not in FORMATS:
+        return format
     elif ending == "png" or ending not in FORMATS:
         raise RequestError(
             f"unknown output format of {path!r}; a name ends in .mp4, .webm or .gif, "
             "or in / for a folder of PNG frames"
         )
-    if given not in (None, ending):
-        raise RequestError(f"output {path!r} is {ending}, but format is {given}; give one of them")
-    return ending, os.path.normpath(path) if ending == "png" else path
+    if format not in (None, ending):
+        raise RequestError(f"output {path!r} is {ending}, but the format is {format}")
+    return ending
+
+
+def _resolve_output(request: GenerationRequest) -> tuple[str, str]:
+    """Return the format and the path; a folder of pictures has no ending of its own."""
+    if request.output is None:
+        format = _choice("output format", request.format, "mp4", FORMATS)
+        name = slug(request.prompt)
+        return format, name if format == "png" else f"{name}.{format}"
+    path = _check_path("output", request.output)
+    format = infer_format(path, request.format)
+    return format, os.path.normpath(path) if format == "png" else path
 
 
 def slug(prompt: str) -> str:
