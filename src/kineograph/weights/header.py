@@ -1,0 +1,149 @@
+"""What a weights file says about itself: kind, config, metadata, shapes; read without torch.
+
+A file is data from outside: nothing in it is trusted, and every trouble with it is a
+`WeightsError` of one line that names the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, fields
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from kineograph.errors import WeightsError
+from kineograph.spec import DiTConfig, TextConfig, UpsamplerConfig, VaeConfig, config_from_dict
+
+Config = VaeConfig | DiTConfig | TextConfig | UpsamplerConfig
+
+CONFIGS: dict[str, type[VaeConfig] | type[DiTConfig] | type[TextConfig] | type[UpsamplerConfig]] = {
+    "vae": VaeConfig,
+    "dit": DiTConfig,
+    "text": TextConfig,
+    "upsampler": UpsamplerConfig,
+}
+MAX_HEADER_BYTES = 16 << 20  # the header of the largest open model is a few hundred KB
+MAX_SIZE = 1 << 20  # of any number in a config: width, vocabulary, length
+DEPTHS = ("num_layers", "num_blocks", "num_res_blocks")  # each layer holds a tensor at least
+SHOWN_CHARS = 160
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a weights file says about itself, read without its tensors."""
+
+    kind: str
+    config: Config
+    metadata: dict[str, str]  # the whole of it, `kind` and `config` included
+    shapes: dict[str, tuple[int, ...]]
+    bytes: int  # of the file
+
+    @property
+    def parameters(self) -> int:
+        return sum(prod(shape) for shape in self.shapes.values())
+
+
+def read_header(path: str | Path, kind: str | None = None) -> Header:
+    """Return what a file says about itself; raises `WeightsError`, also if it is not of `kind`."""
+    path = Path(path)
+    data, size = _read_json(path)
+    try:
+        metadata = {str(k): str(v) for k, v in data.pop("__metadata__", {}).items()}
+        shapes = {name: tuple(int(n) for n in entry["shape"]) for name, entry in data.items()}
+        if any(n < 0 for shape in shapes.values() for n in shape):
+            raise ValueError("a tensor has a negative size")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path} is damaged: {shown(str(error))}") from None
+    found = metadata.get("kind", "")
+    if found not in CONFIGS:
+        raise WeightsError(
+            f"{path} holds no weights of kineograph: its kind is {shown(found) or 'not given'}"
+        )
+    if kind not in (None, found):
+        raise WeightsError(f"{path} holds {found} weights where {kind} weights are wanted")
+    config = _read_config(path, CONFIGS[found], metadata.get("config"), len(shapes))
+    return Header(found, config, metadata, shapes, size)
+
+
+def _read_json(path: Path) -> tuple[dict[str, Any], int]:
+    """Return the header of a safetensors file and the size of the file in bytes."""
+    try:
+        if not path.is_file():
+            trouble = "is not a file" if path.exists() else "is missing"
+            raise WeightsError(f"weights file {path} {trouble}")
+        with path.open("rb") as file:
+            size, length = path.stat().st_size, int.from_bytes(file.read(8), "little")
+            if size == 0:
+                raise WeightsError(f"{path} is empty (0 bytes)")
+            if size < 8 or length > size - 8:
+                raise WeightsError(f"{path} is truncated or no safetensors file")
+            if length > MAX_HEADER_BYTES:
+                raise WeightsError(
+                    f"{path} claims a header of {length} bytes; allowed: {MAX_HEADER_BYTES}"
+                )
+            data = json.loads(file.read(length))
+        if not isinstance(data, dict):
+            raise ValueError("its header is no object")
+    except OSError as error:
+        raise WeightsError(f"cannot read {path}: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:
+        why = shown(str(error))
+        raise WeightsError(f"{path} is damaged or no safetensors file: {why}") from None
+    return data, size
+
+
+def _read_config(path: Path, cls: type[Any], text: str | None, tensors: int) -> Config:
+    """Return the config in a header, refusing what would hang or crash the building of it."""
+    try:
+        data = json.loads(text or "")
+        if not isinstance(data, dict):
+            raise ValueError("it is no object")
+        config: Config = config_from_dict(cls, data)
+        for field in fields(cls):
+            value = getattr(config, field.name)
+            _check_value(field.name, value, getattr(cls(), field.name))
+            if field.name in DEPTHS and value > tensors:
+                raise ValueError(f"{field.name} is {value} in a file of {tensors} tensors")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise WeightsError(f"{path} has no usable config: {shown(str(error))}") from None
+    return config
+
+
+def _check_value(name: str, value: object, like: object) -> None:
+    if isinstance(like, tuple):
+        if not isinstance(value, tuple) or len(value) > MAX_SIZE:
+            raise ValueError(f"{name} is {shown(value)}, not a list")
+        for item in value:
+            _check_value(name, item, like[0] if like else 0.5)
+        return
+    number = isinstance(like, float) and type(value) is int
+    if type(value) is not type(like) and not number:
+        raise ValueError(f"{name} is {shown(value)}, not of type {type(like).__name__}")
+    low = 0 if name in DEPTHS else 1
+    if type(value) is int and not number and not low <= value <= MAX_SIZE:
+        raise ValueError(f"{name} is {value}; allowed: {low} to {MAX_SIZE}")
+
+
+def shown(value: object) -> str:
+    """Return a value from a file as one short line for a message."""
+    text = " ".join((value if isinstance(value, str) else repr(value)).split())
+    return text if len(text) <= SHOWN_CHARS else text[: SHOWN_CHARS - 3] + "..."
+
+
+_HASHES: dict[tuple[str, int, int], str] = {}
+
+
+def sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a file in hex; remembered while the file's time and size stay."""
+    path = Path(path).absolute()
+    try:
+        stat = path.stat()
+        key = (str(path), stat.st_mtime_ns, stat.st_size)
+        if key not in _HASHES:
+            with path.open("rb") as file:
+                _HASHES[key] = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsError(f"cannot read {path}: {error.strerror or error}") from None
+    return _HASHES[key]
