@@ -14,7 +14,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
-from math import prod
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -238,24 +237,15 @@ def models(args: argparse.Namespace) -> None:
 def _model_row(spec: ModelSpec) -> dict[str, Any]:
     from importlib.resources import as_file, files
 
-    from safetensors import SafetensorError, safe_open
+    from kineograph.weights.header import read_header
 
-    parameters = size = 0
     with as_file(files("kineograph") / "assets" / spec.name) as folder:
-        paths = sorted(folder.glob("*.safetensors"))
-        for path in paths:
-            size += path.stat().st_size
-            try:
-                with safe_open(path, framework="numpy") as file:
-                    for key in file.keys():  # noqa: SIM118 - no mapping
-                        parameters += prod(file.get_slice(key).get_shape())
-            except SafetensorError as error:
-                raise WeightsError(f"{path} is damaged: {error}") from None
+        headers = [read_header(path) for path in sorted(folder.glob("*.safetensors"))]
     return {
         "name": spec.name,
         "summary": spec.summary,
-        "parameters": parameters,
-        "bytes": size,
+        "parameters": sum(header.parameters for header in headers),
+        "bytes": sum(header.bytes for header in headers),
         "fps": spec.fps,
         "num_frames": spec.allowed_frames(),
         "durations": [frames / spec.fps for frames in spec.allowed_frames()],
@@ -263,7 +253,7 @@ def _model_row(spec: ModelSpec) -> dict[str, Any]:
         "languages": list(spec.languages),
         "licence": spec.licence,
         "source": spec.source,
-        "here": bool(paths),
+        "here": bool(headers),
     }
 
 
