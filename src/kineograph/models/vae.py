@@ -91,8 +91,22 @@ class ResidualBlock(nn.Module):
 
 def _per_frame(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Apply a channels-first 2D layer to every frame of channels-last video."""
-    out = layer(rearrange(x, "b t h w c -> (b t) c h w"))
+    # Contiguous first: folding the frames of a slice would copy it into channels-first order.
+    out = layer(rearrange(x.contiguous(), "b t h w c -> (b t) c h w"))
     return rearrange(out, "(b t) c h w -> b t h w c", b=x.shape[0])
+
+
+class Enlarge(nn.Module):
+    """Repeat every pixel of channels-first frames `factor` times down and across."""
+
+    def __init__(self, factor: int) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Autocast would copy to float32 first, and leave what follows in it; nothing is added up.
+        with torch.autocast(x.device.type, enabled=False):
+            return F.interpolate(x, scale_factor=self.factor, mode="nearest")
 
 
 class FrameAttention(nn.Module):
@@ -157,8 +171,7 @@ class Upsample(nn.Module):
     def __init__(self, dim: int, out_dim: int, temporal: bool) -> None:
         super().__init__()
         self.resample = nn.Sequential(
-            nn.Upsample(scale_factor=2.0, mode="nearest"),
-            nn.Conv2d(dim, out_dim, 3, padding=1),
+            Enlarge(2), nn.Conv2d(dim, out_dim, 3, padding=1)
         )
         self.time_conv = CausalConv3d(dim, 2 * dim, (3, 1, 1)) if temporal else None
 
@@ -203,6 +216,7 @@ class DuplicateUp(nn.Module):
     def __init__(self, out_dim: int, time_factor: int, space_factor: int) -> None:
         super().__init__()
         self.out_dim, self.time_factor, self.space_factor = out_dim, time_factor, space_factor
+        self.enlarge = Enlarge(space_factor)
 
     def forward(self, x: Tensor, cache: ConvCache | None) -> Tensor:
         i, q = self.time_factor, self.space_factor
@@ -213,9 +227,7 @@ class DuplicateUp(nn.Module):
         x = rearrange(x, "b t h w (c i q r) -> b (t i) (h q) (w r) c", i=i, q=q, r=q)
         if begins(cache, self):
             x = x[:, i - 1 :]
-        if not whole_cells:
-            return x
-        return _per_frame(lambda frame: F.interpolate(frame, scale_factor=self.space_factor), x)
+        return _per_frame(self.enlarge, x) if whole_cells else x
 
 
 class ResidualDown(nn.Module):
@@ -393,20 +405,35 @@ class VideoVAE(nn.Module):
     ) -> Float[Tensor, "b 3 t2 h2 w2"]:
         """Return the video (float32, about [-1, 1], not clamped) of a raw latent.
 
-        With a `cache` the latent is the next chunk of a clip, of any number of frames.
+        With a `cache` the latent is the next chunk of a clip, of any number of frames. Where
+        gradients are recorded the chunk is one pass, the fast form. Otherwise it goes latent
+        frame by latent frame, so that a clip has the same bits however it is cut, all at once
+        included: CPU kernels round differently for different numbers of frames, by about 1e-6.
         """
-        p = self.config.patch_size
-        x = self.post_quant_conv(rearrange(latent, "b z t h w -> b t h w z"))
-        x = self.decoder(x, cache).float()
-        return rearrange(x, "b t h w (c r q) -> b c t (h q) (w r)", q=p, r=p)
+        if torch.is_grad_enabled():
+            return self._decode_chunk(latent, cache)
+        cache = ConvCache() if cache is None else cache
+        return torch.cat([self._decode_chunk(z, cache) for z in latent.split(1, dim=2)], dim=2)
 
     def decode_stream(
         self, latent: Float[Tensor, "b z t h w"]
     ) -> Iterator[Float[Tensor, "b 3 t2 h2 w2"]]:
-        """Yield the video of a raw latent, one latent frame at a time, in bounded memory."""
+        """Yield the video of a raw latent, one latent frame at a time, in bounded memory.
+
+        The first chunk is one frame, the others `temporal_stride`. No gradients. Together the
+        chunks are `decode(latent)` bit for bit.
+        """
         cache = ConvCache()
         for frame in latent.split(1, dim=2):
-            yield self.decode(frame, cache)
+            with torch.no_grad():
+                chunk = self._decode_chunk(frame, cache)
+            yield chunk
+
+    def _decode_chunk(self, latent: Tensor, cache: ConvCache | None) -> Tensor:
+        p = self.config.patch_size
+        x = self.post_quant_conv(rearrange(latent, "b z t h w -> b t h w z"))
+        x = self.decoder(x, cache).float()
+        return rearrange(x, "b t h w (c r q) -> b c t (h q) (w r)", q=p, r=p)
 
     def encode_stream(
         self, chunks: Iterable[Float[Tensor, "b 3 t h w"]]
