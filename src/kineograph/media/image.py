@@ -44,8 +44,8 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> UInt8[ndarray,
             raise RequestError(f"cannot read image {path}: {what}; {_allowed()}")
         path.open("rb").close()  # a permission that is missing is the system's word, not Pillow's
     try:
-        with warnings.catch_warnings(), Image.open(path, formats=FORMATS) as image:
-            warnings.simplefilter("ignore")  # on odd metadata; what matters raises
+        # Warnings are about odd metadata and sizes below our own limit; what matters raises.
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
             _check_size(path, image.size, max_pixels)
             return _to_rgb(image)
     except RequestError:

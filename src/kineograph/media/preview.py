@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable
-from typing import TextIO
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -18,7 +18,18 @@ HALF_BLOCK = "▀"  # its upper half shows the foreground colour, its lower half
 RESET, HIDE_CURSOR, SHOW_CURSOR = "\x1b[0m", "\x1b[?25l", "\x1b[?25h"
 
 
-def can_show(stream: TextIO) -> bool:
+@runtime_checkable
+class Screen(Protocol):
+    """What is asked of a text stream to draw on: `sys.stdout` will do."""
+
+    @property
+    def encoding(self) -> str | None: ...
+    def isatty(self) -> bool: ...
+    def write(self, text: str, /) -> int: ...
+    def flush(self) -> None: ...
+
+
+def can_show(stream: Screen) -> bool:
     """Tell whether colours and cursor moves would reach a person's eyes.
 
     False for a pipe or a file, where `NO_COLOR` is set (no-color.org), on a dumb terminal,
@@ -57,7 +68,7 @@ def draw_frame(frame: UInt8[ndarray, "h w 3"], columns: int, lines: int) -> str:
 def play(
     frames: Iterable[UInt8[ndarray, "h w 3"]],
     fps: float,
-    stream: TextIO | None = None,
+    stream: Screen | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
     """Show frames in place, one over the other, at `fps`; return False if nothing was shown.

@@ -29,8 +29,8 @@ from kineograph.media.output import check_output
 
 QUEUE_FRAMES = 8  # two latent frames' worth: enough to overlap, 50 MB at 1080p
 MAX_FRAME_PIXELS = 8192 * 4320  # of a video that is read
-DECODERS = ("h264", "hevc", "vp8", "libvpx", "vp9", "libvpx-vp9", "av1", "libdav1d", "gif")
-READABLE = "allowed: MP4, MOV, WebM, MKV (H.264, HEVC, VP8, VP9 or AV1) and GIF"
+DECODERS = ("h264", "hevc", "mpeg4", "vp8", "libvpx", "vp9", "libvpx-vp9", "av1", "libdav1d", "gif")
+READABLE = "allowed: MP4, MOV, WebM, MKV (H.264, HEVC, MPEG-4, VP8, VP9 or AV1) and GIF"
 
 
 def open_writer(
