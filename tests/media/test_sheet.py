@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image, ImageFont
@@ -75,7 +73,7 @@ def test_what_no_font_draws_is_marked_and_listed(no_cjk, tmp_path):
     captions = ["a red ball", CHINESE, "a ball 球"]
     sheet = contact_sheet([clip()] * 3, captions)
     assert sheet.info["undrawn"] == [1, 2]
-    written = save_png(tmp_path / "sheet.png", sheet)
+    written = save_png(sheet, tmp_path / "sheet.png")
     assert written == [tmp_path / "sheet.png", tmp_path / "sheet.txt"]
     listed = (tmp_path / "sheet.txt").read_text(encoding="utf-8").splitlines()
     assert listed == [f"{i}\t{caption}" for i, caption in enumerate(captions, 1)]
@@ -92,7 +90,7 @@ def test_chinese_is_drawn_where_the_machine_has_a_font():
 
 
 def test_a_drawn_caption_needs_no_list(tmp_path, no_cjk):
-    written = save_png(tmp_path / "a.png", contact_sheet([clip()], ["a red ball"]))
+    written = save_png(contact_sheet([clip()], ["a red ball"]), tmp_path / "a.png")
     assert written == [tmp_path / "a.png"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png"]
 
@@ -140,4 +138,4 @@ def test_a_sheet_of_nothing_is_an_error(clips, captions):
 
 def test_a_folder_that_is_missing_is_refused(tmp_path):
     with pytest.raises(RequestError, match="no folder"):
-        save_png(Path(tmp_path / "none" / "a.png"), contact_sheet([clip()]))
+        save_png(contact_sheet([clip()]), tmp_path / "none" / "a.png")

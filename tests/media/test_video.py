@@ -123,10 +123,7 @@ def test_the_same_frames_make_the_same_file(tmp_path, name):
     first, second = tmp_path / name, tmp_path / f"again-{name}"
     write(first, gradient(), chunk=1)
     write(second, gradient(), chunk=9)
-    if name.endswith("webm"):  # its header has a random number of its own
-        assert np.array_equal(read(first)[0], read(second)[0])
-    else:
-        assert first.read_bytes() == second.read_bytes()
+    assert first.read_bytes() == second.read_bytes()
 
 
 @pytest.mark.parametrize("fps", [10, 24, Fraction(30000, 1001), 29.97])

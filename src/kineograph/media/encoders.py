@@ -46,11 +46,13 @@ MP4 = Codec(
     container_options={"movflags": "+faststart"},
     options={"crf": "17", "preset": "fast", "x264-params": "rc-lookahead=8:sync-lookahead=0"},
 )
-# Constant quality: b=0 takes the ceiling off the bit rate.
+# Constant quality: b=0 takes the ceiling off the bit rate. Without bitexact the header has a
+# random number, and the same frames would not make the same file.
 WEBM = Codec(
     "webm",
     "libvpx-vp9",
     "yuv420p",
+    container_options={"fflags": "+bitexact"},
     options={
         "crf": "22",
         "b": "0",

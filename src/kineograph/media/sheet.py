@@ -93,7 +93,7 @@ def contact_sheet(
     return sheet
 
 
-def save_png(path: str | Path, sheet: Image.Image) -> list[Path]:
+def save_png(sheet: Image.Image, path: str | Path) -> list[Path]:
     """Write a contact sheet as PNG, its captions inside as text; return the paths written.
 
     Where a caption could not be drawn in full, all are also listed in a text file (UTF-8)
