@@ -220,14 +220,15 @@ class DuplicateUp(nn.Module):
 
     def forward(self, x: Tensor, cache: ConvCache | None) -> Tensor:
         i, q = self.time_factor, self.space_factor
-        whole_cells = self.out_dim * i % x.shape[-1] == 0
-        if whole_cells:
-            q = 1  # all pixels of a q x q cell are equal: unfold time first, then enlarge
-        x = x.repeat_interleave(self.out_dim * i * q * q // x.shape[-1], dim=-1)
-        x = rearrange(x, "b t h w (c i q r) -> b (t i) (h q) (w r) c", i=i, q=q, r=q)
+        plain = self.out_dim == x.shape[-1]  # every channel just repeats in space and time
+        if plain:
+            x = torch.stack([x] * i, dim=2).flatten(1, 2)
+        else:
+            x = x.repeat_interleave(self.out_dim * i * q * q // x.shape[-1], dim=-1)
+            x = rearrange(x, "b t h w (c i q r) -> b (t i) (h q) (w r) c", i=i, q=q, r=q)
         if begins(cache, self):
             x = x[:, i - 1 :]
-        return _per_frame(self.enlarge, x) if whole_cells else x
+        return _per_frame(self.enlarge, x) if plain else x
 
 
 class ResidualDown(nn.Module):
