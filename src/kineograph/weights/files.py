@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from kineograph import __version__
 from kineograph.errors import WeightsError
@@ -103,7 +104,7 @@ def load_weights(path: str | Path, kind: str) -> tuple[Config, dict[str, Tensor]
     return header.config, tensors, header.metadata
 
 
-def module_class(kind: str) -> Callable[[Any], nn.Module]:
+def module_class(kind: str) -> type[Any]:
     """Return the class of a kind of part; called with its config it makes one."""
     if kind == "vae":
         from kineograph.models.vae import VideoVAE
@@ -123,6 +124,36 @@ def module_class(kind: str) -> Callable[[Any], nn.Module]:
     return VideoUpsampler
 
 
+class _LeaveUnfilled(TorchFunctionMode):
+    """Drawing weights does nothing.
+
+    On the meta device there is nothing to fill, and torch imports its compiler, which takes
+    two seconds, to find that out.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401 - torch's own signature
+        named = kwargs or {}
+        if func.__name__ in ("normal_", "uniform_"):
+            return args[0] if args else named["tensor"]
+        return func(*args, **named)
+
+
+def skeleton(kind: str, config: Config, device: str = "meta") -> nn.Module:
+    """Return a part that is not initialised; on the meta device it takes no memory."""
+    whole = module_class(kind)
+    bare = type(whole.__name__, (whole,), {"init_weights": lambda self: None})
+    with torch.device(device), _LeaveUnfilled():
+        module: nn.Module = bare(config)
+    module.__class__ = whole
+    return module
+
+
 def build(kind: str, path: str | Path, dtype: torch.dtype = torch.float32) -> nn.Module:
     """Return the part in a file, ready for inference, its floats in `dtype`.
 
@@ -132,8 +163,7 @@ def build(kind: str, path: str | Path, dtype: torch.dtype = torch.float32) -> nn
     path = Path(path)
     config, tensors, _ = load_weights(path, kind)
     try:
-        with torch.device("meta"):
-            module = module_class(kind)(config)
+        module = skeleton(kind, config)
     except (ValueError, TypeError, RuntimeError, ArithmeticError, IndexError) as error:
         raise WeightsError(f"{path} holds an impossible config: {shown(str(error))}") from None
     _check_names(path, {k: tuple(t.shape) for k, t in module.state_dict().items()}, tensors)

@@ -1,0 +1,225 @@
+"""Model folders: where the files of a model lie, what is in them, and how they are opened.
+
+    NAME/vae.safetensors dit.safetensors text.safetensors tokenizer.json
+    NAME/words.json upsampler.safetensors   may be missing
+    NAME/model.json                         names the row of presets.py: {"preset": "nano"}
+
+A name is that of a preset or a path to a folder. A preset's folder is looked for in the folders
+of the environment variable KINEOGRAPH_MODELS, then in the package.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kineograph.errors import WeightsError
+from kineograph.presets import PRESETS, get_preset
+from kineograph.spec import ModelSpec
+from kineograph.weights.header import Header, read_header, sha256, shown
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+MODELS_VARIABLE = "KINEOGRAPH_MODELS"
+WEIGHTS = {kind: f"{kind}.safetensors" for kind in ("vae", "dit", "text", "upsampler")}
+OPTIONAL = ("upsampler",)
+TOKENIZER, MODEL = "tokenizer.json", "model.json"
+MAX_MODEL_BYTES = 1 << 16
+RANDOM_SEED = 0
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A model's parts, opened: networks in evaluation mode on the CPU, and its tokenizer's file."""
+
+    spec: ModelSpec  # with the configs that the files carry
+    modules: Mapping[str, nn.Module]  # by kind; without an upsampler where there is none
+    tokenizer: Path
+    hashes: dict[str, str]  # sha256 of every file that decides the frames, by its name
+
+
+def is_random(spec: ModelSpec) -> bool:
+    """Return whether a model's weights are drawn rather than stored, as those of `tiny` are."""
+    return spec.source.startswith("none")
+
+
+def spec_of(name: str) -> ModelSpec:
+    """Return the row of a preset, or of the preset that a folder says it is a set of weights for.
+
+    Raises:
+        RequestError: `name` is neither a preset nor a folder.
+        WeightsError: the folder does not say what it is.
+    """
+    folder = Path(name)
+    if name in PRESETS or "\0" in name or not folder.is_dir():
+        return get_preset(name)
+    return replace(PRESETS[_preset_of(folder)], name=name)
+
+
+def _preset_of(folder: Path) -> str:
+    path = folder / MODEL
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_MODEL_BYTES)
+    except FileNotFoundError:
+        if folder.resolve().name in PRESETS:
+            return folder.resolve().name
+        raise WeightsError(
+            f'{folder} is no model: it lacks {MODEL}, such as {{"preset": "nano"}}'
+        ) from None
+    except OSError as error:
+        raise WeightsError(f"cannot read {path}: {error.strerror or error}") from None
+    try:
+        name = json.loads(raw)["preset"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise WeightsError(f'{path} must hold JSON such as {{"preset": "nano"}}') from None
+    if not isinstance(name, str) or name not in PRESETS:
+        raise WeightsError(
+            f"{path} names the preset {shown(name)}; available: {', '.join(sorted(PRESETS))}"
+        )
+    return name
+
+
+def package_folder() -> Path:
+    """Return the folder of the models that are shipped."""
+    return Path(str(files("kineograph"))) / "assets"
+
+
+def locate(name: str) -> Path:
+    """Return the folder of a model's files.
+
+    Raises:
+        RequestError: `name` is neither a preset nor a folder.
+        WeightsError: no folder holds the preset's files.
+    """
+    if name not in PRESETS:
+        spec_of(name)
+        return Path(name)
+    spec = PRESETS[name]
+    tried = [Path(p) for p in os.environ.get(MODELS_VARIABLE, "").split(os.pathsep) if p]
+    tried.append(package_folder())
+    wanted = TOKENIZER if is_random(spec) else WEIGHTS["dit"]
+    for folder in tried:
+        if (folder / name / wanted).exists():
+            return folder / name
+    raise WeightsError(
+        f"the weights of {name} ({spec.source}) are not here; looked in "
+        f"{', '.join(str(folder / name) for folder in tried)} (more folders: {MODELS_VARIABLE})"
+    )
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the inventory: a preset and what is here of it."""
+
+    spec: ModelSpec
+    folder: Path | None  # None where the weights are missing
+    parameters: int
+    bytes: int
+
+
+def inventory() -> list[Entry]:
+    """Return what is here of every preset, read from the heads of its files; needs no torch."""
+    return [_entry(spec) for spec in PRESETS.values()]
+
+
+def _entry(spec: ModelSpec) -> Entry:
+    if is_random(spec):
+        return Entry(spec, locate(spec.name), 0, 0)
+    try:
+        folder = locate(spec.name)
+    except WeightsError:
+        return Entry(spec, None, 0, 0)
+    headers = _headers(folder).values()
+    return Entry(spec, folder, sum(h.parameters for h in headers), sum(h.bytes for h in headers))
+
+
+def _headers(folder: Path) -> dict[str, Header]:
+    return {
+        kind: read_header(folder / name, kind)
+        for kind, name in WEIGHTS.items()
+        if kind not in OPTIONAL or (folder / name).exists()
+    }
+
+
+def open_parts(name: str, dtype: torch.dtype | None = None) -> Parts:
+    """Build every part of a model, floats in `dtype` (float32).
+
+    Raises:
+        RequestError: `name` is neither a preset nor a folder.
+        WeightsError: files are missing, damaged, or do not fit together.
+    """
+    import torch
+
+    from kineograph.weights.files import build
+
+    spec, folder = spec_of(name), locate(name)
+    tokenizer = folder / TOKENIZER
+    if not tokenizer.is_file():
+        raise WeightsError(f"{tokenizer} is missing")
+    dtype = torch.float32 if dtype is None else dtype
+    if is_random(spec):
+        modules = random_parts(spec)
+        modules = {kind: module.to(dtype) for kind, module in modules.items()}
+        return Parts(spec, modules, tokenizer, {TOKENIZER: sha256(tokenizer)})
+    headers = _headers(folder)
+    spec = _fitted(spec, folder, {kind: header.config for kind, header in headers.items()})
+    modules = {kind: build(kind, folder / WEIGHTS[kind], dtype) for kind in headers}
+    paths = [tokenizer, *(folder / WEIGHTS[kind] for kind in headers)]
+    return Parts(spec, modules, tokenizer, {path.name: sha256(path) for path in paths})
+
+
+def _fitted(spec: ModelSpec, folder: Path, configs: Mapping[str, Any]) -> ModelSpec:
+    """Return the row with the configs of its files, after checking that these fit together."""
+    fitted = replace(spec, **configs)
+    vae, dit, text = fitted.vae, fitted.dit, fitted.text
+    pairs: list[tuple[str, Any, str, Any]] = [
+        ("vae z_dim", vae.z_dim, "dit in_channels", dit.in_channels),
+        ("vae z_dim", vae.z_dim, "dit out_channels", dit.out_channels),
+        ("text dim", text.dim, "dit text_dim", dit.text_dim),
+        # Requests are planned from the row before any file is read.
+        ("vae temporal stride", vae.temporal_stride, spec.name, spec.vae.temporal_stride),
+        ("vae spatial stride", vae.spatial_stride, spec.name, spec.vae.spatial_stride),
+    ]
+    if spec.upsampler is not None and fitted.upsampler is not None:
+        scale = spec.upsampler.scale
+        pairs.append(("upsampler scale", fitted.upsampler.scale, spec.name, scale))
+    for name, value, other, wanted in pairs:
+        if value != wanted:
+            clash = f"{name} is {value}, {other} has {wanted}"
+            raise WeightsError(f"the files in {folder} do not fit together: {clash}")
+    return fitted
+
+
+def random_parts(spec: ModelSpec, seed: int = RANDOM_SEED) -> dict[str, nn.Module]:
+    """Return a model's parts with weights drawn from `seed`, the same wherever it is called.
+
+    What training starts at zero is drawn too: in a test no part of the stack may be silent.
+    """
+    import torch
+
+    from kineograph.weights.files import skeleton
+
+    generator = torch.Generator().manual_seed(seed)
+    modules: dict[str, nn.Module] = {}
+    for kind, config in (
+        ("vae", spec.vae), ("dit", spec.dit), ("text", spec.text), ("upsampler", spec.upsampler)
+    ):  # fmt: skip
+        if config is None:
+            continue
+        module = skeleton(kind, config, "cpu")
+        initialise: Any = module.init_weights
+        initialise(generator)
+        with torch.no_grad():
+            for parameter in module.parameters():
+                if not parameter.any() and parameter.ndim > 1:
+                    parameter.normal_(std=parameter[0].numel() ** -0.5, generator=generator)
+        modules[kind] = module.eval().requires_grad_(False)
+    return modules
