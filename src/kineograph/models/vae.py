@@ -10,8 +10,8 @@ down a column, r pixels folded along a row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, cast
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -20,56 +20,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from kineograph.errors import RequestError
-from kineograph.nn.causal import CausalConv3d, ConvCache, begins
+from kineograph.nn.causal import CausalConv3d, ConvCache, begins, per_frame
+from kineograph.nn.channel_norm import ChannelNorm
 from kineograph.spec import VaeConfig
-
-
-class _NormSilu(torch.autograd.Function):
-    """SiLU(x / rms(x) * gamma) over the last axis, with few passes over memory each way.
-
-    Written out because the norm is a quarter of a training step when autograd composes it:
-    in bf16 it then runs in float32 copies. Equal to `F.silu(F.rms_norm(...))`.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, gamma: Tensor, floor: float) -> Tensor:  # noqa: ANN401
-        scale = gamma.to(x.dtype)
-        size = torch.linalg.vector_norm(x, dim=-1, keepdim=True).float()
-        inverse = (size * x.shape[-1] ** -0.5).clamp_(min=floor).reciprocal_().to(x.dtype)
-        unit = x * inverse
-        ctx.save_for_backward(unit, inverse, scale)
-        ctx.gamma_dtype = gamma.dtype
-        return F.silu(unit * scale)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:  # noqa: ANN401
-        unit, inverse, scale = ctx.saved_tensors
-        grad = torch.ops.aten.silu_backward(grad, unit * scale)
-        along = (grad * unit).flatten(0, -2)
-        grad_gamma = along.sum(0).to(ctx.gamma_dtype)
-        mean = torch.mv(along, scale / scale.numel()).view_as(inverse)
-        grad_x = grad.mul_(scale).mul_(inverse).addcmul_(unit, mean.mul_(inverse), value=-1)
-        return grad_x, grad_gamma, None
-
-
-class ChannelNorm(nn.Module):
-    """Divide each pixel's channels by their root mean square and scale them by `gamma`."""
-
-    # Wan floors the norm at 1e-12. A floor of 1e-6 under the root mean square gives the same
-    # numbers on any real activation and keeps gradients at dead pixels finite in float32.
-    floor = 1e-6
-
-    def __init__(self, dim: int, trailing_dims: int = 3) -> None:
-        super().__init__()
-        self.gamma = nn.Parameter(torch.ones(dim, *(1,) * trailing_dims))
-
-    def forward(self, x: Tensor) -> Tensor:
-        gamma = self.gamma.flatten().to(x.dtype)
-        return F.rms_norm(x, gamma.shape, gamma, self.floor**2)
-
-    def silu(self, x: Tensor) -> Tensor:
-        """Return SiLU of the norm: most of its uses, and the fast one."""
-        return cast("Tensor", _NormSilu.apply(x, self.gamma.flatten(), self.floor))
 
 
 class ResidualBlock(nn.Module):
@@ -87,13 +40,6 @@ class ResidualBlock(nn.Module):
         h = self.conv1(self.norm1.silu(x), cache)
         h = self.conv2(self.norm2.silu(h), cache)
         return h + (x if self.conv_shortcut is None else self.conv_shortcut(x))
-
-
-def _per_frame(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Apply a channels-first 2D layer to every frame of channels-last video."""
-    # Contiguous first: folding the frames of a slice would copy it into channels-first order.
-    out = layer(rearrange(x.contiguous(), "b t h w c -> (b t) c h w"))
-    return rearrange(out, "(b t) c h w -> b t h w c", b=x.shape[0])
 
 
 class Enlarge(nn.Module):
@@ -151,7 +97,7 @@ class Downsample(nn.Module):
         self.time_conv = CausalConv3d(dim, dim, (3, 1, 1), time_stride=2) if temporal else None
 
     def forward(self, x: Tensor, cache: ConvCache | None) -> Tensor:
-        x = _per_frame(self.resample, x)
+        x = per_frame(self.resample, x)
         if self.time_conv is None:
             return x
         if not begins(cache, self):
@@ -170,9 +116,7 @@ class Upsample(nn.Module):
 
     def __init__(self, dim: int, out_dim: int, temporal: bool) -> None:
         super().__init__()
-        self.resample = nn.Sequential(
-            Enlarge(2), nn.Conv2d(dim, out_dim, 3, padding=1)
-        )
+        self.resample = nn.Sequential(Enlarge(2), nn.Conv2d(dim, out_dim, 3, padding=1))
         self.time_conv = CausalConv3d(dim, 2 * dim, (3, 1, 1)) if temporal else None
 
     def forward(self, x: Tensor, cache: ConvCache | None) -> Tensor:
@@ -183,7 +127,7 @@ class Upsample(nn.Module):
                 # Wan keeps the first frame out of this layer altogether: it is not doubled,
                 # and the frames after it see zeros in its place.
                 x = torch.cat([x[:, :1], self._double(x[:, 1:], cache)], dim=1)
-        return _per_frame(self.resample, x)
+        return per_frame(self.resample, x)
 
     def _double(self, x: Tensor, cache: ConvCache | None) -> Tensor:
         assert self.time_conv is not None
@@ -204,7 +148,7 @@ class AverageDown(nn.Module):
             return x
         if x.shape[-1] * i % self.out_dim == 0:
             # Each average covers whole q x q cells: pool them first, a quarter is left to fold.
-            x = _per_frame(lambda frame: F.avg_pool2d(frame, q), x) if q > 1 else x
+            x = per_frame(lambda frame: F.avg_pool2d(frame, q), x) if q > 1 else x
             q = 1
         folded = rearrange(x, "b (t i) (h q) (w r) c -> b t h w (c i q r)", i=i, q=q, r=q)
         return folded.unflatten(-1, (self.out_dim, -1)).mean(-1)
@@ -228,7 +172,7 @@ class DuplicateUp(nn.Module):
             x = rearrange(x, "b t h w (c i q r) -> b (t i) (h q) (w r) c", i=i, q=q, r=q)
         if begins(cache, self):
             x = x[:, i - 1 :]
-        return _per_frame(self.enlarge, x) if plain else x
+        return per_frame(self.enlarge, x) if plain else x
 
 
 class ResidualDown(nn.Module):
@@ -238,9 +182,7 @@ class ResidualDown(nn.Module):
         super().__init__()
         self.avg_shortcut = AverageDown(out_dim, 1 + (down and temporal), 1 + down)
         dims = [dim] + [out_dim] * num_blocks
-        self.resnets = nn.ModuleList(
-            ResidualBlock(dims[i], dims[i + 1]) for i in range(num_blocks)
-        )
+        self.resnets = nn.ModuleList(ResidualBlock(dims[i], dims[i + 1]) for i in range(num_blocks))
         self.downsampler = Downsample(out_dim, temporal) if down else None
 
     def forward(self, x: Tensor, cache: ConvCache | None) -> Tensor:
@@ -263,9 +205,7 @@ class UpLevel(nn.Module):
         self.resnets = nn.ModuleList(
             ResidualBlock(dims[i], dims[i + 1]) for i in range(num_blocks + 1)
         )
-        self.avg_shortcut = (
-            DuplicateUp(out_dim, 1 + temporal, 2) if up and residual else None
-        )
+        self.avg_shortcut = DuplicateUp(out_dim, 1 + temporal, 2) if up and residual else None
         # Two names for one thing, so that weights keep the names they have in diffusers.
         self.upsampler = Upsample(out_dim, out_dim, temporal) if up and residual else None
         self.upsamplers = (
@@ -294,7 +234,7 @@ class Encoder(nn.Module):
         last = len(config.dim_mult) - 1
         self.conv_in = CausalConv3d(config.in_channels * config.patch_size**2, dims[0], (3, 3, 3))
         self.down_blocks = nn.ModuleList()
-        for i, (dim, out_dim) in enumerate(zip(dims[:-1], dims[1:], strict=True)):
+        for i, (dim, out_dim) in enumerate(pairwise(dims)):
             temporal = i < last and config.temporal_downsample[i]
             if config.residual:
                 self.down_blocks.append(
@@ -329,7 +269,7 @@ class Decoder(nn.Module):
         self.conv_in = CausalConv3d(config.z_dim, dims[0], (3, 3, 3))
         self.mid_block = MidBlock(dims[0])
         self.up_blocks = nn.ModuleList()
-        for i, (dim, out_dim) in enumerate(zip(dims[:-1], dims[1:], strict=True)):
+        for i, (dim, out_dim) in enumerate(pairwise(dims)):
             entering = dim // 2 if i > 0 and not config.residual else dim
             self.up_blocks.append(
                 UpLevel(
@@ -367,24 +307,29 @@ class VideoVAE(nn.Module):
         """Initialise for training from scratch.
 
         Every convolution keeps variance; each residual branch starts at a tenth of its size,
-        so that the shortcuts carry the first steps; convolutions over time alone start as
-        the identity on the current frame.
+        so that the shortcuts carry the first steps; convolutions over time alone start near
+        the identity on the current frame; latents start with little noise (log-variance -4).
         """
         for name, module in self.named_modules():
-            if isinstance(module, nn.Conv2d | nn.Conv3d):
-                std = module.weight[0].numel() ** -0.5
-                if name.endswith((".conv2", ".proj")):
-                    std *= 0.1
-                nn.init.normal_(module.weight, std=std, generator=generator)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-                if name.endswith(".time_conv"):
-                    module.weight.mul_(0.1)
-                    eye = torch.eye(module.in_channels, device=module.weight.device)
-                    copies = module.out_channels // module.in_channels
-                    module.weight[:, :, -1, 0, 0] += eye.repeat(copies, 1)
-            elif isinstance(module, ChannelNorm):
+            if isinstance(module, ChannelNorm):
                 nn.init.ones_(module.gamma)
+            if not isinstance(module, nn.Conv2d | nn.Conv3d):
+                continue
+            std = module.weight[0].numel() ** -0.5
+            small = name.endswith((".conv2", ".proj", ".time_conv"))
+            nn.init.normal_(module.weight, std=0.1 * std if small else std, generator=generator)
+            assert module.bias is not None
+            nn.init.zeros_(module.bias)
+            if name.endswith(".conv_in"):
+                # Grey is 0 in [-1, 1]: without a bias its features would have no norm at all.
+                nn.init.normal_(module.bias, std=std, generator=generator)
+            if name.endswith(".time_conv"):
+                copies = module.out_channels // module.in_channels
+                eye = torch.eye(module.in_channels, device=module.weight.device)
+                module.weight[:, :, -1, 0, 0] += eye.repeat(copies, 1)
+        assert self.quant_conv.bias is not None
+        self.quant_conv.weight[self.config.z_dim :] *= 0.1
+        self.quant_conv.bias[self.config.z_dim :] = -4.0
 
     def encode(
         self, video: Float[Tensor, "b 3 t h w"], cache: ConvCache | None = None

@@ -9,8 +9,11 @@ Letters: b batch, t frames, h height, w width, c channels in, o channels out, k 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -45,6 +48,15 @@ class ConvCache:
 def begins(cache: ConvCache | None, module: nn.Module) -> bool:
     """Return whether the chunk in hand opens the clip; without a cache it is the whole clip."""
     return cache is None or cache.begins(module)
+
+
+def per_frame(
+    layer: Callable[[Tensor], Tensor], x: Float[Tensor, "b t h w c"]
+) -> Float[Tensor, "b t h2 w2 o"]:
+    """Apply a layer for channels-first images to every frame."""
+    # Contiguous first: folding the frames of a slice would copy it into channels-first order.
+    out = layer(rearrange(x.contiguous(), "b t h w c -> (b t) c h w"))
+    return rearrange(out, "(b t) c h w -> b t h w c", b=x.shape[0])
 
 
 class CausalConv3d(nn.Conv3d):
