@@ -17,28 +17,29 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from kineograph.nn.activation import TanhGELU
 from kineograph.nn.attention import Attention
 from kineograph.nn.embed import sigma_embedding
-from kineograph.nn.norm import RMSNorm, layer_norm
+from kineograph.nn.norm import RMSNorm, layer_norm, work_dtype
 from kineograph.nn.rope import RopeCache
 from kineograph.spec import DiTConfig
 
 
-def modulate(
-    x: Float[Tensor, "b n d"], shift: Float[Tensor, "b g d"], scale: Float[Tensor, "b g d"]
+def norm_modulate(
+    x: Float[Tensor, "b n d"], shift: Float[Tensor, "b g d"], scale: Float[Tensor, "b g d"], eps: float
 ) -> Float[Tensor, "b n d"]:
-    """Return x * (1 + scale) + shift, each group of tokens with its own pair."""
-    groups = rearrange(x, "b (g p) d -> b g p d", g=shift.shape[1])
-    return torch.addcmul(shift[:, :, None], groups, 1 + scale[:, :, None]).flatten(1, 2)
+    """Return norm(x) * (1 + scale) + shift, each group of tokens with its own pair."""
+    groups = layer_norm(x, eps).unflatten(1, (shift.shape[1], -1))
+    y = torch.addcmul(shift[:, :, None], groups, 1 + scale[:, :, None])
+    return y.flatten(1, 2).to(work_dtype(x))
 
 
 def gated_add(
     x: Float[Tensor, "b n d"], update: Float[Tensor, "b n d"], gate: Float[Tensor, "b g d"]
 ) -> Float[Tensor, "b n d"]:
     """Return x + update * gate, each group of tokens with its own gate."""
-    g = gate.shape[1]
-    x, update = (rearrange(y, "b (g p) d -> b g p d", g=g) for y in (x, update))
-    return torch.addcmul(x, update, gate[:, :, None]).flatten(1, 2)
+    groups = update.to(gate.dtype).unflatten(1, (gate.shape[1], -1))
+    return (x + (groups * gate[:, :, None]).flatten(1, 2)).to(x.dtype)
 
 
 class Block(nn.Module):
@@ -52,7 +53,7 @@ class Block(nn.Module):
         self.norm3 = nn.LayerNorm(config.dim, config.eps)  # before cross-attention
         self.ffn = nn.Sequential(
             nn.Linear(config.dim, config.ffn_dim),
-            nn.GELU(approximate="tanh"),
+            TanhGELU(),
             nn.Linear(config.ffn_dim, config.dim),
         )
         self.modulation = nn.Parameter(torch.zeros(1, 6, config.dim))
@@ -66,10 +67,11 @@ class Block(nn.Module):
     ) -> Float[Tensor, "b n d"]:
         modulation = modulation + self.modulation
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation.unbind(2)
-        y = modulate(layer_norm(x, self.eps), shift1, scale1)
+        y = norm_modulate(x, shift1, scale1, self.eps)
         x = gated_add(x, self.self_attn(y, rope=rope), gate1)
-        x = x + self.cross_attn(self.norm3(x), context)
-        y = modulate(layer_norm(x, self.eps), shift2, scale2)
+        y = self.norm3(x).to(work_dtype(x))
+        x = x + self.cross_attn(y, context).to(x.dtype)
+        y = norm_modulate(x, shift2, scale2, self.eps)
         return gated_add(x, self.ffn(y), gate2)
 
 
@@ -86,7 +88,7 @@ class Head(nn.Module):
         self, x: Float[Tensor, "b n d"], embedding: Float[Tensor, "b g d"]
     ) -> Float[Tensor, "b n p"]:
         shift, scale = (embedding[:, :, None] + self.modulation).unbind(2)
-        return self.head(modulate(layer_norm(x, self.eps), shift, scale))
+        return self.head(norm_modulate(x, shift, scale, self.eps))
 
 
 class VideoDiT(nn.Module):
@@ -100,7 +102,7 @@ class VideoDiT(nn.Module):
             config.in_channels, dim, config.patch_size, config.patch_size
         )
         self.text_embedding = nn.Sequential(
-            nn.Linear(config.text_dim, dim), nn.GELU(approximate="tanh"), nn.Linear(dim, dim)
+            nn.Linear(config.text_dim, dim), TanhGELU(), nn.Linear(dim, dim)
         )
         self.time_embedding = nn.Sequential(
             nn.Linear(config.freq_dim, dim), nn.SiLU(), nn.Linear(dim, dim)
@@ -121,7 +123,8 @@ class VideoDiT(nn.Module):
         `sigma` in [0, 1] is one number a clip (b,), a latent frame (b, t) or a token (b, n).
         `context` is zero-padded to `config.text_len` by the caller and not masked, as in Wan.
         """
-        x = self.patch_embedding(latent)
+        # The sum of all updates keeps the latent's dtype: float32 under autocast.
+        x = self.patch_embedding(latent).to(latent.dtype)
         t, h, w = x.shape[2:]
         x = rearrange(x, "b d t h w -> b (t h w) d")
         embedding = self._embed_sigma(sigma if sigma.ndim == 2 else sigma[:, None])

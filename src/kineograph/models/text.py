@@ -17,8 +17,9 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from kineograph.nn.activation import TanhGELU
 from kineograph.nn.attention import attend
-from kineograph.nn.norm import RMSNorm
+from kineograph.nn.norm import RMSNorm, work_dtype
 from kineograph.spec import TextConfig
 
 
@@ -68,7 +69,7 @@ class GatedMLP(nn.Module):
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.gate = nn.Sequential(
-            nn.Linear(config.dim, config.ffn_dim, bias=False), nn.GELU(approximate="tanh")
+            nn.Linear(config.dim, config.ffn_dim, bias=False), TanhGELU()
         )
         self.fc1 = nn.Linear(config.dim, config.ffn_dim, bias=False)
         self.fc2 = nn.Linear(config.ffn_dim, config.dim, bias=False)
@@ -109,8 +110,8 @@ class TextBlock(nn.Module):
         bias = self.pos_embedding(buckets)
         hidden = torch.finfo(bias.dtype).min
         bias = torch.where(mask[:, None, None, :], bias, hidden)
-        x = x + self.attn(self.norm1(x), bias)
-        return x + self.ffn(self.norm2(x))
+        x = x + self.attn(self.norm1(x).to(work_dtype(x)), bias)
+        return x + self.ffn(self.norm2(x).to(work_dtype(x)))
 
 
 class TextEncoder(nn.Module):

@@ -36,3 +36,12 @@ class RMSNorm(nn.Module):
 def layer_norm(x: Float[Tensor, "*b d"], eps: float) -> Float[Tensor, "*b d"]:
     """Subtract the mean and divide by the deviation over the last axis, nothing learned."""
     return F.layer_norm(x, x.shape[-1:], None, None, eps)
+
+
+def work_dtype(x: Tensor) -> torch.dtype:
+    """Return the dtype in which a projection of x is computed: autocast's, or x's own.
+
+    What several projections read is cast to it once, not by each of them.
+    """
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype

@@ -105,8 +105,7 @@ class _NormRope(torch.autograd.Function):
         wide = x.float()
         ax = a * wide
         s = ax @ weight
-        coefficient = s[..., None] * (r.square() / -x.shape[-1])
-        dx = torch.addcmul(a.mul_(weight), wide, coefficient).to(x.dtype)
+        dx = a.mul_(weight).add_(wide * (s[..., None] * (r.square() / -x.shape[-1]))).to(x.dtype)
         return dx, ax.sum((0, 1)), None, None, None
 
 
