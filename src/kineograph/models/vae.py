@@ -363,7 +363,7 @@ class VideoVAE(nn.Module):
 
     def decode_stream(
         self, latent: Float[Tensor, "b z t h w"]
-    ) -> Iterator[Float[Tensor, "b 3 t2 h2 w2"]]:
+    ) -> Iterator[Float[Tensor, "b 3 _ h2 w2"]]:
         """Yield the video of a raw latent, one latent frame at a time, in bounded memory.
 
         The first chunk is one frame, the others `temporal_stride`. No gradients. Together the
@@ -382,8 +382,8 @@ class VideoVAE(nn.Module):
         return rearrange(x, "b t h w (c r q) -> b c t (h q) (w r)", q=p, r=p)
 
     def encode_stream(
-        self, chunks: Iterable[Float[Tensor, "b 3 t h w"]]
-    ) -> Iterator[tuple[Float[Tensor, "b z t2 h2 w2"], Float[Tensor, "b z t2 h2 w2"]]]:
+        self, chunks: Iterable[Float[Tensor, "b 3 _ h w"]]
+    ) -> Iterator[tuple[Float[Tensor, "b z _ h2 w2"], Float[Tensor, "b z _ h2 w2"]]]:
         """Yield mean and log-variance of a clip that comes in chunks (see `encode`)."""
         cache = ConvCache()
         for chunk in chunks:
