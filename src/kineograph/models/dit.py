@@ -26,7 +26,10 @@ from kineograph.spec import DiTConfig
 
 
 def norm_modulate(
-    x: Float[Tensor, "b n d"], shift: Float[Tensor, "b g d"], scale: Float[Tensor, "b g d"], eps: float
+    x: Float[Tensor, "b n d"],
+    shift: Float[Tensor, "b g d"],
+    scale: Float[Tensor, "b g d"],
+    eps: float,
 ) -> Float[Tensor, "b n d"]:
     """Return norm(x) * (1 + scale) + shift, each group of tokens with its own pair."""
     groups = layer_norm(x, eps).unflatten(1, (shift.shape[1], -1))
@@ -111,11 +114,12 @@ class VideoDiT(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.head = Head(config)
         self.rope = RopeCache(config.head_dim)
+        self.init_weights()
 
     def forward(
         self,
         latent: Float[Tensor, "b c t h w"],
-        sigma: Float[Tensor, "b *g"],  # noqa: F722
+        sigma: Float[Tensor, "b *g"],
         context: Float[Tensor, "b l k"],
     ) -> Float[Tensor, "b o t h w"]:
         """Return the velocity at `latent`.
@@ -123,6 +127,8 @@ class VideoDiT(nn.Module):
         `sigma` in [0, 1] is one number a clip (b,), a latent frame (b, t) or a token (b, n).
         `context` is zero-padded to `config.text_len` by the caller and not masked, as in Wan.
         """
+        sizes = zip(latent.shape[2:], self.config.patch_size, strict=True)
+        assert all(size % patch == 0 for size, patch in sizes), "the grid is no multiple of a patch"
         # The sum of all updates keeps the latent's dtype: float32 under autocast.
         x = self.patch_embedding(latent).to(latent.dtype)
         t, h, w = x.shape[2:]
@@ -143,8 +149,9 @@ class VideoDiT(nn.Module):
     def _embed_sigma(self, sigma: Tensor) -> Tensor:
         """Embed noise levels (b, g) as (b, g, d), in float32 even under autocast."""
         with torch.autocast(sigma.device.type, enabled=False):
+            dtype = next(self.time_embedding.parameters()).dtype
             wave = sigma_embedding(sigma, self.config.freq_dim)
-            embedding: Tensor = self.time_embedding(wave.to(self.time_embedding[0].weight.dtype))
+            embedding: Tensor = self.time_embedding(wave.to(dtype))
         return embedding
 
     def _project_time(self, embedding: Tensor) -> Tensor:
@@ -164,15 +171,19 @@ class VideoDiT(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Conv3d):
                 nn.init.xavier_uniform_(module.weight.flatten(1), generator=generator)
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
             elif isinstance(module, nn.LayerNorm):
                 module.reset_parameters()
             elif isinstance(module, RMSNorm):
                 nn.init.ones_(module.weight)
-        nn.init.zeros_(self.time_projection[1].weight)
-        self.time_projection[1].bias.view(6, -1)[2::3] = 0.5
-        for block in self.blocks:
-            nn.init.zeros_(block.cross_attn.o.weight)
-            nn.init.zeros_(block.modulation)
+        projection = self.time_projection[1]
+        assert isinstance(projection, nn.Linear)
+        nn.init.zeros_(projection.weight)
+        projection.bias.view(6, -1)[2::3] = 0.5
+        for module in self.modules():
+            if isinstance(module, Block):
+                nn.init.zeros_(module.cross_attn.o.weight)
+                nn.init.zeros_(module.modulation)
         nn.init.zeros_(self.head.head.weight)
         nn.init.zeros_(self.head.modulation)

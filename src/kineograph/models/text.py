@@ -22,6 +22,8 @@ from kineograph.nn.attention import attend
 from kineograph.nn.norm import RMSNorm, work_dtype
 from kineograph.spec import TextConfig
 
+HIDDEN = -1e30  # the score of a padded key; finite in bfloat16 too
+
 
 def distance_buckets(length: int, num_buckets: int, max_distance: int) -> Int[Tensor, "l l"]:
     """Return the bucket of the signed distance key - query for every pair of places.
@@ -68,9 +70,7 @@ class GatedMLP(nn.Module):
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
-        self.gate = nn.Sequential(
-            nn.Linear(config.dim, config.ffn_dim, bias=False), TanhGELU()
-        )
+        self.gate = nn.Sequential(nn.Linear(config.dim, config.ffn_dim, bias=False), TanhGELU())
         self.fc1 = nn.Linear(config.dim, config.ffn_dim, bias=False)
         self.fc2 = nn.Linear(config.ffn_dim, config.dim, bias=False)
 
@@ -108,8 +108,7 @@ class TextBlock(nn.Module):
         mask: Bool[Tensor, "b l"],
     ) -> Float[Tensor, "b l d"]:
         bias = self.pos_embedding(buckets)
-        hidden = torch.finfo(bias.dtype).min
-        bias = torch.where(mask[:, None, None, :], bias, hidden)
+        bias = torch.where(mask[:, None, None, :], bias, HIDDEN)
         x = x + self.attn(self.norm1(x).to(work_dtype(x)), bias)
         return x + self.ffn(self.norm2(x).to(work_dtype(x)))
 
@@ -123,10 +122,9 @@ class TextEncoder(nn.Module):
         self.token_embedding = nn.Embedding(config.vocab_size, config.dim)
         self.blocks = nn.ModuleList(TextBlock(config) for _ in range(config.num_layers))
         self.norm = RMSNorm(config.dim, config.eps)
+        self.init_weights()
 
-    def forward(
-        self, ids: Int[Tensor, "b l"], mask: Bool[Tensor, "b l"]
-    ) -> Float[Tensor, "b l d"]:
+    def forward(self, ids: Int[Tensor, "b l"], mask: Bool[Tensor, "b l"]) -> Float[Tensor, "b l d"]:
         """Encode; tokens where `mask` is False are seen by none (their own output is noise)."""
         x = self.token_embedding(ids)
         config = self.config
@@ -150,15 +148,16 @@ class TextEncoder(nn.Module):
 
         config = self.config
         normal(self.token_embedding.weight, 1.0)
-        for block in self.blocks:
-            normal(block.attn.q.weight, (config.dim * config.head_dim) ** -0.5)
-            normal(block.pos_embedding.embedding.weight, config.dim**-0.5)
-            attn, ffn = block.attn, block.ffn
-            for linear in (attn.k, attn.v, attn.o, ffn.gate[0], ffn.fc1, ffn.fc2):
-                normal(linear.weight, linear.in_features**-0.5)
         for module in self.modules():
-            if isinstance(module, RMSNorm):
+            if isinstance(module, nn.Linear):
+                normal(module.weight, module.in_features**-0.5)
+            elif isinstance(module, DistanceBias):
+                normal(module.embedding.weight, config.dim**-0.5)
+            elif isinstance(module, RMSNorm):
                 nn.init.ones_(module.weight)
+        for module in self.modules():
+            if isinstance(module, TextAttention):
+                normal(module.q.weight, (config.dim * config.head_dim) ** -0.5)
 
 
 def encode_context(

@@ -87,9 +87,7 @@ class Tokenizer:
     def vocab_size(self) -> int:
         return int(self._backend.get_vocab_size())
 
-    def encode(
-        self, texts: Sequence[str]
-    ) -> tuple[Int[Tensor, "b l"], Bool[Tensor, "b l"]]:
+    def encode(self, texts: Sequence[str]) -> tuple[Int[Tensor, "b l"], Bool[Tensor, "b l"]]:
         """Return ids, padded with 0 to `text_len`, and the mask of the true tokens.
 
         The empty text is </s> alone. Raises `RequestError` for a text of more than

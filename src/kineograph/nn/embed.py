@@ -12,7 +12,7 @@ SIGMA_SCALE = 1000.0  # the embedding was trained on integer steps 0..1000
 MAX_PERIOD = 10000.0
 
 
-def sigma_embedding(sigma: Float[Tensor, "*b"], dim: int) -> Float[Tensor, "*b d"]:  # noqa: F722
+def sigma_embedding(sigma: Float[Tensor, "*b"], dim: int) -> Float[Tensor, "*b d"]:
     """Return the sinusoidal embedding of noise levels in [0, 1]: cosines, then sines.
 
     Computed in float32: 1000 * sigma in bfloat16 would be off by whole steps.

@@ -80,7 +80,7 @@ class _NormRope(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
+        ctx: Any,  # noqa: ANN401 - autograd's context has no type
         x: Tensor,
         weight: Tensor,
         eps: float,
@@ -97,7 +97,10 @@ class _NormRope(torch.autograd.Function):
         return _heads_first(y, x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(
+        ctx: Any,  # noqa: ANN401
+        *grads: Tensor,
+    ) -> tuple[Tensor | None, ...]:
         x, weight, r, table = ctx.saved_tensors
         factor = _factor(r, table)
         a = _turn(grads[0].float().contiguous(), factor.conj() if factor.is_complex() else factor)
@@ -143,7 +146,9 @@ def norm_rope(
     devices, and a compiler, fuse the plain form better than complex numbers.
     """
     if x.device.type == "cpu" and not torch.compiler.is_compiling():
-        out: Tensor = _NormRope.apply(x, weight, eps, num_heads, table)
+        out: Tensor = _NormRope.apply(  # type: ignore[no-untyped-call]  # torch leaves it so
+            x, weight, eps, num_heads, table
+        )
         return out
     return norm_rope_reference(x, weight, eps, num_heads, table)
 
@@ -162,5 +167,7 @@ class RopeCache(nn.Module):
         if key not in self.tables:
             while len(self.tables) >= self.capacity:
                 del self.tables[next(iter(self.tables))]
-            self.tables[key] = rope_table(grid, self.head_dim, device)
+            # A table first needed in inference must serve a later training step too.
+            with torch.inference_mode(False):
+                self.tables[key] = rope_table(grid, self.head_dim, device)
         return self.tables[key]

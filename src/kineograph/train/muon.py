@@ -88,20 +88,20 @@ class Muon(torch.optim.Optimizer):
                     continue
                 # A view, never a copy: the parts are updated in place.
                 matrices = p.view(group["split"], p.shape[0] // group["split"], -1)
-                update = self._momentum(p, group["momentum"]).view_as(matrices)
+                update = self._momentum(p, p.grad, group["momentum"]).view_as(matrices)
                 by_shape[tuple(matrices.shape[1:])] += zip(matrices, update, strict=True)
             for shape, pairs in by_shape.items():
                 _apply(group, shape, pairs)
         return loss
 
-    def _momentum(self, p: Tensor, momentum: float) -> Tensor:
+    def _momentum(self, p: Tensor, grad: Tensor, momentum: float) -> Tensor:
         """Fold the gradient into the running mean; return the Nesterov look-ahead."""
         state = self.state[p]
         if not state:
             state["momentum"] = torch.zeros_like(p)
         mean: Tensor = state["momentum"]
-        mean.lerp_(p.grad, 1 - momentum)
-        return p.grad.lerp(mean, momentum)
+        mean.lerp_(grad, 1 - momentum)
+        return grad.lerp(mean, momentum)
 
 
 def _apply(
