@@ -1,0 +1,284 @@
+"""Training of the judges: `python -m kineograph.evaluate.training --out FOLDER`.
+
+About 20 minutes on one core. Renders, trains the four networks, measures them on fresh
+renders, and writes the file only if each reads 95 % of them right. What is done is kept in
+FOLDER, so that the command given again goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import monotonic
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from kineograph.evaluate.judges import (
+    CROP_FRAMES,
+    MOTION_CLASSES,
+    SIDE,
+    TIMES,
+    Judges,
+    Reading,
+    check_gate,
+    cut_crops,
+    default_path,
+    save_judges,
+    true_reading,
+)
+from kineograph.evaluate.pool import TEST_SEED, Pool, judge_scene, make_pool
+from kineograph.evaluate.soften import soften
+from kineograph.models.vae import VideoVAE
+from kineograph.weights.files import build
+from kineograph.world.render import render
+from kineograph.world.scene import CAMERA_MOVES, WORLD_VERSION, Scene
+
+
+@dataclass(frozen=True)
+class JudgeRecipe:
+    """How the judges are trained; steps of 48 frames, 128 crops, 24 clips and 24 objects."""
+
+    clips: int = 12000
+    pixel_steps: int = 900
+    crop_steps: int = 1500
+    scene_steps: int = 3000
+    motion_steps: int = 3000
+    test_clips: int = 1000
+    vae_clips: int = 1500
+    lr: float = 3e-3
+    weight_decay: float = 0.02
+    seed: int = 5
+
+
+def _mirrored(names: tuple[str, ...]) -> Tensor:
+    """Return, for each class, the index of the class that a mirror shows."""
+    swap = {"left": "right", "right": "left"}
+    other = [" ".join(swap.get(word, word) for word in name.split()) for name in names]
+    return torch.tensor([names.index(name) for name in other])
+
+
+MIRRORED_MOVES = _mirrored(CAMERA_MOVES)
+MIRRORED_MOTIONS = _mirrored(MOTION_CLASSES)
+
+
+class Trainer:
+    """Trains one network after the other on a pool of clips."""
+
+    def __init__(
+        self, recipe: JudgeRecipe, pool: Pool, folder: Path, say: Callable[[str], None]
+    ) -> None:
+        self.recipe, self.pool, self.folder, self.say = recipe, pool, folder, say
+        self.judges = Judges()
+        self.labels, self.things = pool.labels(), pool.things()
+        self._seed("start")
+        for module in self.judges.modules():
+            if isinstance(module, nn.Conv2d | nn.Conv3d | nn.Linear):
+                std = module.weight[0].numel() ** -0.5
+                nn.init.normal_(module.weight, std=std, generator=self.generator)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def run(self) -> Judges:
+        r = self.recipe
+        self._fit("pixel", self.judges.pixel, r.pixel_steps, self._pixel_loss)
+        self._look()
+        self._fit("crop", self.judges.crop, r.crop_steps, self._crop_loss)
+        self._fit("scene", self.judges.scene, r.scene_steps, self._scene_loss)
+        self._fit("motion", self.judges.motion, r.motion_steps, self._motion_loss)
+        return self.judges.eval().requires_grad_(False)
+
+    def _seed(self, purpose: str) -> None:
+        self.rng = random.Random(f"judges {self.recipe.seed} {purpose}")
+        self.generator = torch.Generator().manual_seed(self.rng.randrange(1 << 62))
+
+    def _fit(self, name: str, net: nn.Module, steps: int, loss_of: Callable[[], Tensor]) -> None:
+        path = self.folder / f"{name}.pt"
+        if path.exists():
+            net.load_state_dict(torch.load(path, weights_only=True))
+            net.eval()
+            return
+        self._seed(name)
+        torch.manual_seed(self.recipe.seed)  # dropout knows no other generator
+        r, begin, mean = self.recipe, monotonic(), 0.0
+        optimizer = torch.optim.AdamW(net.parameters(), r.lr, weight_decay=r.weight_decay)
+        net.train()
+        for step in range(steps):
+            for group in optimizer.param_groups:
+                group["lr"] = r.lr * min(1, (step + 1) / 50) * (1 - step / steps)
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = loss_of()
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            optimizer.step()
+            mean += (float(loss.detach()) - mean) / min(step + 1, 100)
+            if (step + 1) % 250 == 0 or step + 1 == steps:
+                left = (monotonic() - begin) / (step + 1) * (steps - step - 1)
+                self.say(f"{name} {step + 1}/{steps}: loss {mean:.3f}, {left:.0f} s left")
+        net.eval()
+        torch.save(net.state_dict(), path)
+
+    def _draw(self, low: int, count: int) -> Tensor:
+        return torch.randint(low, (count,), generator=self.generator)
+
+    def _pixel_loss(self) -> Tensor:
+        clip, time = self._draw(len(self.pool.frames), 48), self._draw(len(TIMES), 48)
+        x = torch.cat(
+            [self.pool.clips(i[None], self.rng, t[None]) for i, t in zip(clip, time, strict=True)]
+        )
+        x = torch.cat([soften(p, self.rng, self.generator) for p in x.split(12)])
+        truth = self.pool.colours[clip, time].long()
+        logits = self.judges.pixel(x.flatten(0, 1))
+        return F.cross_entropy(logits.float(), truth)
+
+    @torch.no_grad()
+    def _look(self) -> None:
+        """Replace the true colours by what the pixel judge sees, half of it in softened clips."""
+        self._seed("look")
+        for start in range(0, len(self.pool.frames), 20):
+            index = torch.arange(start, min(start + 20, len(self.pool.frames)))
+            x = self.pool.clips(index, self.rng)
+            if self.rng.random() < 0.5:
+                x = soften(x, self.rng, self.generator)
+            with torch.autocast("cpu", torch.bfloat16):
+                seen = self.judges.segment(x.flatten(0, 1))
+            self.pool.colours[index] = seen.view(self.pool.colours[index].shape)
+        self.say("looked at every clip")
+
+    def _crop_loss(self) -> Tensor:
+        rows = self.things[self._draw(len(self.things), 128)]
+        seen = self.pool.colours[rows[:, 0]] == (rows[:, 1] + 1)[:, None, None, None]
+        # one of the frames in which most of the object is seen: the others do not vote
+        best = seen.sum((2, 3)).topk(CROP_FRAMES + 2, dim=1).indices
+        time = best.gather(1, self._draw(CROP_FRAMES + 2, 128)[:, None])[:, 0]
+        masks = seen[torch.arange(128), time].float()
+        x = torch.cat(
+            [self.pool.clips(r[:1], self.rng, t[None]) for r, t in zip(rows, time, strict=True)]
+        )
+        x = torch.cat([soften(p, self.rng, self.generator) for p in x.split(16)]).flatten(0, 1)
+        crops = cut_crops(x, masks)
+        if self.rng.random() < 0.5:
+            crops = crops.flip(-1)
+        return F.cross_entropy(self.judges.crop(crops).float(), rows[:, 2])
+
+    def _scene_loss(self) -> Tensor:
+        index = self._draw(len(self.pool.frames), 24)
+        x, labels = self.pool.clips(index, self.rng), self.labels[index].clone()
+        x = torch.cat([soften(p, self.rng, self.generator) for p in x.split(8)])
+        if self.rng.random() < 0.5:
+            x = x.flip(-1)
+            labels[:, 0] = MIRRORED_MOVES[labels[:, 0]]
+        logits = self.judges.scene(rearrange(x, "b t c h w -> b c t h w"))
+        losses = [F.cross_entropy(a.float(), labels[:, i]) for i, a in enumerate(logits)]
+        return torch.stack(losses).sum()
+
+    def _motion_loss(self) -> Tensor:
+        rows = self.things[self._draw(len(self.things), 24)]
+        x, motions = self.pool.clips(rows[:, 0], self.rng), rows[:, 3]
+        x = torch.cat([soften(p, self.rng, self.generator) for p in x.split(8)])
+        colours = self.pool.colours[rows[:, 0]]
+        mine = colours == (rows[:, 1] + 1)[:, None, None, None]
+        x = torch.cat((x.transpose(1, 2), torch.stack((mine, colours > 0), 1).float()), 1)
+        if self.rng.random() < 0.5:
+            x, motions = x.flip(-1), MIRRORED_MOTIONS[motions]
+        return F.cross_entropy(self.judges.motion(x)[0].float(), motions)
+
+
+def compare(scene: Scene, reading: Reading) -> dict[str, list[bool]]:
+    """Return, by judge, what is right in the reading of a clip of a scene."""
+    truth = true_reading(scene)
+    found = {o.colour: o for o in reading.objects}
+    right: dict[str, list[bool]] = {
+        name: [getattr(truth, name) == getattr(reading, name)]
+        for name in ("count", "floor", "sky", "camera")
+    }
+    seen = [(o, found.get(o.colour)) for o in truth.objects]
+    # a colour that no object has is as wrong as one that is missed
+    wrong = [False] * sum(name not in {o.colour for o in truth.objects} for name in found)
+    right["colour"] = [f is not None for _, f in seen] + wrong
+    right["shape"] = [f is not None and f.shape == o.shape for o, f in seen]
+    right["motion"] = [f is not None and f.motion == o.motion for o, f in seen]
+    return right
+
+
+def measure(
+    judges: Judges, clips: int, generator: torch.Generator | None = None
+) -> tuple[dict[str, dict[str, int]], list[tuple[Scene, Reading]]]:
+    """Read fresh renders, softened where a generator is given; return counts and readings."""
+    scenes = [judge_scene(TEST_SEED + i, twins=False) for i in range(clips)]
+    pairs: list[tuple[Scene, Reading]] = []
+    for start in range(0, clips, 100):
+        some = scenes[start : start + 100]
+        video, _ = render(some, TIMES, SIDE, SIDE, compiled=clips >= 100)
+        x = rearrange(video, "b t h w c -> b t c h w").float() / 127.5 - 1
+        for i in range(0, len(some), 10):
+            part = x[i : i + 10]
+            if generator is not None:
+                part = soften(part, random.Random(f"test {start + i}"), generator)
+            pairs += zip(some[i : i + 10], judges.read(part), strict=True)
+    rows: dict[str, dict[str, int]] = {}
+    for scene, reading in pairs:
+        for name, right in compare(scene, reading).items():
+            row = rows.setdefault(name, {"right": 0, "n": 0})
+            row["right"] += sum(right)
+            row["n"] += len(right)
+    return rows, pairs
+
+
+def train(recipe: JudgeRecipe, folder: Path, out: Path, vae_path: Path | None) -> None:
+    """Train, measure, and write the judges to `out`; raises `KineographError` below the gate."""
+    folder.mkdir(parents=True, exist_ok=True)
+    begin = monotonic()
+
+    def say(line: str) -> None:
+        sys.stderr.write(f"[{monotonic() - begin:5.0f} s] {line}\n")
+
+    vae = None if vae_path is None else build("vae", vae_path)
+    assert vae is None or isinstance(vae, VideoVAE)
+    if vae is None:
+        recipe = replace(recipe, vae_clips=0)
+    judges = Trainer(
+        recipe, make_pool(folder, recipe.clips, vae, recipe.vae_clips, say), folder, say
+    ).run()
+    for tensor in judges.parameters():  # measured as they are stored
+        tensor.copy_(tensor.half().float() if tensor.ndim > 1 else tensor)
+    rows, _ = measure(judges, recipe.test_clips)
+    softened, _ = measure(judges, recipe.test_clips, torch.Generator().manual_seed(0))
+    for name, row in rows.items():
+        soft = softened[name]
+        say(
+            f"{name}: {row['right'] / row['n']:.3f} of {row['n']} true renders, "
+            f"{soft['right'] / soft['n']:.3f} softened"
+        )
+    check_gate(rows)
+    metadata = {
+        "on_truth": json.dumps(rows),
+        "on_softened": json.dumps(softened),
+        "world_version": str(WORLD_VERSION),
+        "recipe": repr(recipe),
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_judges(out, judges, metadata)
+    say(f"wrote {out}, {out.stat().st_size / 1e6:.2f} MB")
+
+
+def main() -> None:
+    """Train the judges from the command line."""
+    parser = argparse.ArgumentParser(description="Train the judges on renders of the world.")
+    parser.add_argument("--out", type=Path, required=True, help="folder to work in and resume from")
+    parser.add_argument("--vae", type=Path, help="vae.safetensors whose output to train on as well")
+    parser.add_argument("--judges", type=Path, default=default_path(), help="file to write")
+    args = parser.parse_args()
+    train(JudgeRecipe(), args.out, args.judges, args.vae)
+
+
+if __name__ == "__main__":
+    main()
