@@ -190,6 +190,19 @@ class Judges(nn.Module):
             for i in range(b)
         ]  # fmt: skip
 
+    @torch.no_grad()
+    def rows(self, frames: Float[Tensor, "t 3 h w"], colour: str) -> Float[np.ndarray, " t"]:
+        """Return the row, in pixels from the top, of the middle of a colour in every frame.
+
+        Pixels weigh as much as they are thought to be of the colour. NaN where none is.
+        """
+        key = 1 + COLOURS.index(colour)
+        chance = torch.cat([self.pixel(part).softmax(1)[:, key] for part in frames.split(64)])
+        weight = torch.where(chance > 0.3, chance, 0).sum(2)
+        middle = torch.arange(weight.shape[1]) + 0.5
+        total = weight.sum(1)
+        return torch.where(total > 1, (weight @ middle) / total, torch.nan).double().numpy()
+
     def _shapes(
         self, clips: Float[Tensor, "b t 3 h w"], masks: Float[Tensor, "b t h w"]
     ) -> list[int]:

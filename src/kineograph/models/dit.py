@@ -122,7 +122,7 @@ class VideoDiT(nn.Module):
         sigma: Float[Tensor, "b *g"],
         context: Float[Tensor, "b l k"],
     ) -> Float[Tensor, "b o t h w"]:
-        """Return the velocity at `latent`.
+        """Return the velocity at `latent`, in its dtype.
 
         `sigma` in [0, 1] is one number a clip (b,), a latent frame (b, t) or a token (b, n).
         `context` is zero-padded to `config.text_len` by the caller and not masked, as in Wan.
@@ -141,7 +141,7 @@ class VideoDiT(nn.Module):
             x = block(x, modulation, context, rope)
         pt, ph, pw = self.config.patch_size
         return rearrange(
-            self.head(x, embedding),
+            self.head(x, embedding).to(latent.dtype),
             "b (t h w) (pt ph pw c) -> b c (t pt) (h ph) (w pw)",
             t=t, h=h, w=w, pt=pt, ph=ph, pw=pw,
         )  # fmt: skip

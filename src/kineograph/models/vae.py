@@ -306,9 +306,9 @@ class VideoVAE(nn.Module):
     def init_weights(self, generator: torch.Generator | None = None) -> None:
         """Initialise for training from scratch.
 
-        Every convolution keeps variance; each residual branch starts at a tenth of its size,
-        so that the shortcuts carry the first steps; convolutions over time alone start near
-        the identity on the current frame; latents start with little noise (log-variance -4).
+        Every convolution keeps variance; each residual branch starts at half its size and the
+        picture at a tenth (both measured: a faster start); convolutions over time alone start
+        near the identity on the current frame; latents start with little noise (log-variance -4).
         """
         for name, module in self.named_modules():
             if isinstance(module, ChannelNorm):
@@ -316,8 +316,11 @@ class VideoVAE(nn.Module):
             if not isinstance(module, nn.Conv2d | nn.Conv3d):
                 continue
             std = module.weight[0].numel() ** -0.5
-            small = name.endswith((".conv2", ".proj", ".time_conv"))
-            nn.init.normal_(module.weight, std=0.1 * std if small else std, generator=generator)
+            if name.endswith((".conv2", ".proj")):
+                std *= 0.5
+            elif name.endswith((".time_conv", "decoder.conv_out")):
+                std *= 0.1
+            nn.init.normal_(module.weight, std=std, generator=generator)
             assert module.bias is not None
             nn.init.zeros_(module.bias)
             if name.endswith(".conv_in"):

@@ -72,10 +72,13 @@ def save_tensors(
     own = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     try:
         with refuse_os_errors(path):
+            pending.temporary.touch()
+            mode = pending.temporary.stat().st_mode
             try:
                 save_file(own, pending.temporary, metadata=dict(metadata))
             except SafetensorError as error:
                 raise OSError(str(error)) from None
+            pending.temporary.chmod(mode)  # as any file of the user: save_file hides its own
             with pending.temporary.open("rb") as file:
                 os.fsync(file.fileno())
             pending.commit()
@@ -125,10 +128,10 @@ def module_class(kind: str) -> type[Any]:
 
 
 class _LeaveUnfilled(TorchFunctionMode):
-    """Drawing weights does nothing.
+    """The random numbers that torch's own layers start with are not drawn.
 
     On the meta device there is nothing to fill, and torch imports its compiler, which takes
-    two seconds, to find that out.
+    two seconds, to find that out; elsewhere they would be taken from the global generator.
     """
 
     def __torch_function__(
@@ -139,7 +142,7 @@ class _LeaveUnfilled(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401 - torch's own signature
         named = kwargs or {}
-        if func.__name__ in ("normal_", "uniform_"):
+        if func.__name__ in ("normal_", "uniform_", "kaiming_uniform_"):
             return args[0] if args else named["tensor"]
         return func(*args, **named)
 

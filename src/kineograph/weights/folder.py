@@ -58,7 +58,7 @@ def spec_of(name: str) -> ModelSpec:
         WeightsError: the folder does not say what it is.
     """
     folder = Path(name)
-    if name in PRESETS or "\0" in name or not folder.is_dir():
+    if name in PRESETS or not name or "\0" in name or not folder.is_dir():
         return get_preset(name)
     return replace(PRESETS[_preset_of(folder)], name=name)
 

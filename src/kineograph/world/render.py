@@ -235,7 +235,8 @@ def _floor_mix(kind: Tensor, x: Tensor, z: Tensor, dist: Tensor) -> Tensor:
     dune = 0.5 + 0.5 * torch.sin(z * 3.6 + 1.1 * torch.sin(x * 1.3) + 0.5 * x)
     mean = torch.where(kind == 1, 0.2, 0.5)
     g = torch.where(kind == 0, checker, torch.where(kind == 1, tile, torch.where(kind == 2, wood, torch.where(kind == 3, grass, dune))))
-    return mean + (g - mean) * torch.exp(-dist * dist / 150)
+    far = dist * dist * 0.0123  # (dist / 9 m)^2: beyond it a pattern is finer than a base pixel
+    return mean + (g - mean) * torch.exp(-far * far)
 
 
 def shade(
@@ -307,10 +308,10 @@ def shade(
     azimuth = torch.atan2(d[0], -d[2])
     level = d[1] * torch.rsqrt(d[0] * d[0] + d[2] * d[2] + 1e-9)
     ridge = (
-        0.055
-        + 0.034 * torch.sin(5 * azimuth + col(light, 15))
-        + 0.028 * torch.sin(9 * azimuth + col(light, 16))
-        + 0.014 * torch.sin(17 * azimuth + col(light, 17))
+        0.060
+        + 0.036 * torch.sin(5 * azimuth + col(light, 15))
+        + 0.030 * torch.sin(8 * azimuth + col(light, 16))
+        + 0.012 * torch.sin(13 * azimuth + col(light, 17))
     )
     hill = level < ridge
     haze = torch.exp(-dist * dist / 320)

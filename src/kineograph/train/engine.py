@@ -1,0 +1,256 @@
+"""The training loop, one for every part: steps, averages, logs, checkpoints, exact resume.
+
+A task brings its modules, its loss at step k and its validation; the engine does the rest.
+Weights and optimiser state are float32; the task decides where autocast applies.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from kineograph.errors import RequestError
+from kineograph.media.files import atomic_write, write_json
+from kineograph.train.muon import Muon
+from kineograph.train.recipe import Recipe, Schedule
+
+
+class Task(Protocol):
+    """What the engine needs of a part that is trained."""
+
+    module: nn.Module
+    schedule: Schedule
+    recipe: Recipe
+
+    def is_matrix(self, name: str, parameter: nn.Parameter) -> bool:
+        """Return whether Muon, rather than AdamW, steps this parameter."""
+        ...
+
+    def splits(self) -> dict[str, int]:
+        """Return for fused projections, by name, how many square matrices they hold."""
+        ...
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        """Return the loss of batch `step` and figures to log."""
+        ...
+
+    def validate(self, folder: Path, step: int) -> dict[str, float]:
+        """Return figures on the fixed validation set; may write pictures into the folder."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+    def finish(self, folder: Path) -> None:
+        """Write the finished weights (the module holds the averaged ones)."""
+        ...
+
+
+def step_generator(seed: int, step: int, stream: int = 0) -> torch.Generator:
+    """Return the generator of one step of one run: a pure function of its arguments."""
+    mixed = (seed * 1_000_003 + step) * 1_009 + stream
+    return torch.Generator().manual_seed(mixed & (2**63 - 1))
+
+
+class Engine:
+    """Drive one task through its schedule inside a run folder."""
+
+    def __init__(self, task: Task, folder: Path) -> None:
+        self.task, self.folder, self.schedule = task, folder, task.schedule
+        named = [(n, p) for n, p in task.module.named_parameters() if p.requires_grad]
+        self.parameters = [p for _, p in named]
+        splits = task.splits()
+        matrices = [(n, p) for n, p in named if task.is_matrix(n, p)]
+        others = [p for n, p in named if not task.is_matrix(n, p)]
+        s = self.schedule
+        groups: list[dict[str, Any]] = []
+        for count in sorted({splits.get(n, 1) for n, _ in matrices}):
+            members = [p for n, p in matrices if splits.get(n, 1) == count]
+            groups.append({"params": members, "split": count})
+        self.optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(others, lr=s.lr, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
+        ]
+        if groups:
+            self.optimizers.append(Muon(groups, lr=s.muon_lr, weight_decay=s.weight_decay))
+        self.average = [p.detach().clone() for p in self.parameters]
+        self.step = 0
+        self.seconds = 0.0  # spent training, over all sessions of the run
+
+    @property
+    def checkpoint_path(self) -> Path:
+        return self.folder / "checkpoint.pt"
+
+    def save(self) -> None:
+        """Write the whole state of the run under a temporary name, then rename it."""
+        state = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "module": self.task.module.state_dict(),
+            "average": self.average,
+            "optimizers": [o.state_dict() for o in self.optimizers],
+            "task": self.task.state_dict(),
+        }
+        with atomic_write(self.checkpoint_path) as file:
+            torch.save(state, file)
+
+    def load(self) -> None:
+        """Continue from the checkpoint of the run folder."""
+        state = torch.load(self.checkpoint_path, weights_only=True)
+        self.task.module.load_state_dict(state["module"])
+        for mine, saved in zip(self.average, state["average"], strict=True):
+            mine.copy_(saved)
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.task.load_state_dict(state["task"])
+        self.step, self.seconds = state["step"], state["seconds"]
+
+    def advance(self) -> dict[str, float]:
+        """Take one step and return its figures."""
+        rate = self.schedule.rate(self.step)
+        for optimizer, lr in zip(
+            self.optimizers, (self.schedule.lr, self.schedule.muon_lr), strict=False
+        ):
+            for group in optimizer.param_groups:
+                group["lr"] = lr * rate
+        loss, figures = self.task.loss(self.step)
+        loss.backward()  # type: ignore[no-untyped-call] - torch's own
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.schedule.clip)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise RuntimeError(f"the loss is {value} at step {self.step}; the checkpoint is sound")
+        for optimizer in self.optimizers:
+            optimizer.step()
+        for parameter in self.parameters:
+            parameter.grad = None
+        decay = min(self.schedule.ema, (self.step + 1) / (self.step + 10))
+        torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)
+        self.step += 1
+        return {"loss": value, "grad_norm": float(norm), "rate": rate, **figures}
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Swap the averaged weights in for the time of the block."""
+        kept = [p.detach().clone() for p in self.parameters]
+        with torch.no_grad():
+            for p, a in zip(self.parameters, self.average, strict=True):
+                p.copy_(a)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for p, k in zip(self.parameters, kept, strict=True):
+                    p.copy_(k)
+
+    def run(self, say: Callable[[str], None], *, stop_after: int | None = None) -> bool:
+        """Train to the end of the schedule; return whether it was reached.
+
+        Stops cleanly, with a checkpoint, on SIGINT and SIGTERM, or at step `stop_after`.
+        """
+        stopped = _StopFlag()
+        log = (self.folder / "log.jsonl").open("a")
+        recent: list[dict[str, float]] = []
+        saved = mark = time.monotonic()
+        last = min(self.schedule.steps, stop_after or self.schedule.steps)
+        with log, stopped:
+            while self.step < last and not stopped:
+                figures = self.advance()
+                now = time.monotonic()
+                self.seconds += now - mark
+                mark = now
+                recent.append(figures)
+                s = self.schedule
+                if self.step % s.log_every == 0 or self.step == last:
+                    mean = {k: sum(r[k] for r in recent) / len(recent) for k in recent[-1]}
+                    row = {"step": self.step, "seconds": round(self.seconds, 1), **mean}
+                    log.write(json.dumps(row) + "\n")
+                    log.flush()
+                    say(_line(row, s.steps, self.seconds))
+                    recent = []
+                if self.step % s.validate_every == 0 or self.step == s.steps:
+                    with self.averaged(), torch.no_grad():
+                        result = self.task.validate(self.folder, self.step)
+                    row = {"step": self.step, "seconds": round(self.seconds, 1), **result}
+                    log.write(json.dumps({"validation": row}) + "\n")
+                    log.flush()
+                    say("  validation " + " ".join(f"{k} {v:.4g}" for k, v in result.items()))
+                    mark = time.monotonic()
+                if now - saved > s.checkpoint_seconds:
+                    self.save()
+                    saved = mark = time.monotonic()
+            self.save()
+        if self.step < self.schedule.steps:
+            return False
+        with self.averaged(), torch.no_grad():
+            self.task.finish(self.folder)
+        return True
+
+
+class _StopFlag:
+    """True once SIGINT or SIGTERM came; the step in flight is finished first."""
+
+    def __init__(self) -> None:
+        self.raised = False
+        self.before: list[Any] = []
+
+    def __bool__(self) -> bool:
+        return self.raised
+
+    def __enter__(self) -> _StopFlag:
+        def stop(_signal: int, _frame: FrameType | None) -> None:
+            self.raised = True
+
+        try:
+            self.before = [(s, signal.signal(s, stop)) for s in (signal.SIGINT, signal.SIGTERM)]
+        except ValueError:  # not the main thread: nobody sends us signals
+            self.before = []
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.before:
+            signal.signal(number, handler)
+
+
+def _line(row: dict[str, float], steps: int, seconds: float) -> str:
+    left = seconds / row["step"] * (steps - row["step"])
+    skip = {"step", "seconds"}
+    figures = " ".join(f"{k} {v:.4g}" for k, v in row.items() if k not in skip)
+    return f"{row['step']:.0f}/{steps} {seconds:.0f}s eta {left:.0f}s {figures}"
+
+
+def say_line(text: str) -> None:
+    """Print a line of progress to standard error."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def train(task: Task, folder: Path, *, resume: bool, stop_after: int | None = None) -> bool:
+    """Run a task in a folder; with `resume` go on from its checkpoint, if there is one.
+
+    Raises `RequestError` where a run would be overwritten, or continued under another recipe.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe = json.loads(json.dumps(asdict(task.recipe)))
+    engine = Engine(task, folder)
+    if engine.checkpoint_path.exists():
+        if not resume:
+            raise RequestError(f"{folder} already holds a run; add --resume or choose another --out")
+        saved = json.loads((folder / "recipe.json").read_text())
+        if saved != recipe:
+            raise RequestError(f"{folder} was started with another recipe; choose another --out")
+        engine.load()
+        say_line(f"resuming at step {engine.step}")
+    write_json(folder / "recipe.json", recipe)
+    return engine.run(say_line, stop_after=stop_after)

@@ -1,0 +1,119 @@
+"""Recipes: everything that decides what a training run does, as frozen data.
+
+A recipe file is Python that defines `RECIPE`. A run is a pure function of its recipe: batch k
+depends on (seed, k) alone, so that a run stopped anywhere goes on exactly where it was.
+"""
+
+from __future__ import annotations
+
+import runpy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kineograph.errors import RequestError
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long to train and how fast to step."""
+
+    steps: int
+    warmup: int = 50
+    decay_share: float = 0.4  # the last part of the run, in which the rate falls to zero
+    lr: float = 1e-3  # AdamW: embeddings, norms, biases, first and last layers
+    muon_lr: float = 2e-3  # Muon: the matrices of the blocks
+    weight_decay: float = 0.01
+    clip: float = 1.0  # gradient norm
+    ema: float = 0.997  # of the weights that are saved
+    seed: int = 0
+    validate_every: int = 500
+    log_every: int = 20
+    checkpoint_seconds: float = 120.0
+
+    def rate(self, step: int) -> float:
+        """Return the factor on both learning rates at a step: warm-up, plateau, linear decay."""
+        up = min(1.0, (step + 1) / max(1, self.warmup))
+        left = (self.steps - step) / max(1.0, self.decay_share * self.steps)
+        return up * min(1.0, left)
+
+
+@dataclass(frozen=True)
+class VaeRecipe:
+    """Train a model's VAE on clips that are rendered as they are needed."""
+
+    model: str
+    schedule: Schedule
+    batch: int = 8
+    num_frames: int = 13
+    square_share: float = 0.5  # of the batches; the other ratios share the rest
+    kl_weight: float = 1e-4
+    mse_weight: float = 4.0
+    gradient_weight: float = 0.5
+    temporal_weight: float = 0.5
+    validation_clips: int = 64
+    compiled: bool = True
+
+
+@dataclass(frozen=True)
+class TokenizerRecipe:
+    """Learn a model's vocabulary from this many captions, half of them Chinese."""
+
+    model: str
+    captions: int = 20_000
+    seed: int = 2
+
+
+@dataclass(frozen=True)
+class LatentRecipe:
+    """Render clips once and keep their latents and scenes: what a transformer trains on."""
+
+    model: str
+    clips: int
+    seed: int = 1
+    square_share: float = 0.5
+    shard: int = 1000
+    validation_clips: int = 128
+    compiled: bool = True
+
+
+@dataclass(frozen=True)
+class DiTRecipe:
+    """Train a model's transformer together with its text encoder on stored latents."""
+
+    model: str
+    schedule: Schedule
+    batch: int = 32
+    shift: float = 1.5
+    uniform_share: float = 0.1
+    per_frame_share: float = 0.15  # samples with an own noise level for each latent frame
+    text_dropout: float = 0.1
+    known_share: float = 0.25  # samples with frames that are given: first, last, prefix, some
+    chinese_share: float = 0.4
+    typo_rate: float = 0.01
+    validation_clips: int = 64
+
+
+@dataclass(frozen=True)
+class UpsamplerRecipe:
+    """Train a model's upsampler on pairs of VAE output and high-resolution render."""
+
+    model: str
+    schedule: Schedule
+    batch: int = 2
+    num_frames: int = 9
+    compiled: bool = True
+    validation_clips: int = 12
+
+
+Recipe = VaeRecipe | LatentRecipe | DiTRecipe | UpsamplerRecipe
+
+
+def load_recipe(path: Path, kind: type[Any]) -> Any:  # noqa: ANN401 - the caller names the type
+    """Run a recipe file and return its RECIPE; a `RequestError` says what is wrong with it."""
+    if not path.is_file():
+        raise RequestError(f"recipe {str(path)!r} is not a file")
+    recipe = runpy.run_path(str(path)).get("RECIPE")
+    if not isinstance(recipe, kind):
+        raise RequestError(f"{path} must define RECIPE as a {kind.__name__}, not {recipe!r}")
+    return recipe

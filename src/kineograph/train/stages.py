@@ -1,0 +1,106 @@
+"""The stages that make a model, by the names the command line gives them.
+
+A run folder holds one folder a stage; a stage finds what it needs of the earlier ones beside
+its own: `RUN/vae`, `RUN/latents`, `RUN/tokenizer`, `RUN/dit`, `RUN/upsampler`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from kineograph.errors import RequestError
+from kineograph.train.engine import say_line, train
+from kineograph.train.plots import plot_log
+from kineograph.train.recipe import (
+    DiTRecipe,
+    LatentRecipe,
+    TokenizerRecipe,
+    UpsamplerRecipe,
+    VaeRecipe,
+    load_recipe,
+)
+
+WEIGHTS = ("vae", "dit", "text", "upsampler")
+
+
+def _need(path: Path, stage: str) -> Path:
+    if not path.exists():
+        raise RequestError(f"{path} is missing; run the {stage} stage first")
+    return path
+
+
+def run_vae(recipe: Path, out: Path, *, resume: bool) -> bool:
+    """Train the VAE."""
+    from kineograph.train.vae import VaeTask
+
+    return train(VaeTask(load_recipe(recipe, VaeRecipe)), out, resume=resume)
+
+
+def run_tokenizer(recipe: Path, out: Path, *, resume: bool) -> bool:
+    """Learn the tokenizer; a second run writes the same file again."""
+    from kineograph.train.tokens import learn_tokenizer
+
+    out.mkdir(parents=True, exist_ok=True)
+    learn_tokenizer(load_recipe(recipe, TokenizerRecipe), out / "tokenizer.json")
+    return True
+
+
+def run_latents(recipe: Path, out: Path, *, resume: bool) -> bool:
+    """Render and encode the training clips; goes on by itself where it stopped."""
+    from kineograph.train.latents import write_latents
+
+    vae = _need(out.parent / "vae" / "vae.safetensors", "vae")
+    write_latents(load_recipe(recipe, LatentRecipe), vae, out)
+    return True
+
+
+def run_dit(recipe: Path, out: Path, *, resume: bool) -> bool:
+    """Train the transformer and the text encoder."""
+    from kineograph.train.dit import DiTTask
+
+    run = out.parent
+    task = DiTTask(
+        load_recipe(recipe, DiTRecipe),
+        _need(run / "latents", "latents"),
+        _need(run / "vae" / "vae.safetensors", "vae"),
+        _need(run / "tokenizer" / "tokenizer.json", "tokenizer"),
+    )
+    return train(task, out, resume=resume)
+
+
+def run_upsampler(recipe: Path, out: Path, *, resume: bool) -> bool:
+    """Train the upsampler."""
+    from kineograph.train.upsampler import UpsamplerTask
+
+    vae = _need(out.parent / "vae" / "vae.safetensors", "vae")
+    return train(UpsamplerTask(load_recipe(recipe, UpsamplerRecipe), vae), out, resume=resume)
+
+
+STAGES = {
+    "vae": run_vae,
+    "tokenizer": run_tokenizer,
+    "latents": run_latents,
+    "dit": run_dit,
+    "upsampler": run_upsampler,
+}
+
+
+def run_stage(kind: str, recipe: Path, out: Path, *, resume: bool) -> None:
+    """Run a stage to its end or to an interrupt, and plot its log."""
+    if kind not in STAGES:
+        raise RequestError(f"unknown stage {kind!r}; allowed: {', '.join(STAGES)}")
+    finished = STAGES[kind](recipe, out, resume=resume)
+    if (out / "log.jsonl").exists():
+        plot_log(out / "log.jsonl", out / "log.png")
+    say_line(f"{kind}: finished" if finished else f"{kind}: stopped; --resume goes on from here")
+
+
+def assemble(run: Path, folder: Path) -> None:
+    """Collect the finished weights of a run into a model folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sources = [run / "dit" / f"{name}.safetensors" for name in ("dit", "text", "vae")]
+    sources += [run / "upsampler" / "upsampler.safetensors"]
+    sources += [run / "tokenizer" / "tokenizer.json", run / "tokenizer" / "words.json"]
+    for source in sources:
+        shutil.copyfile(_need(source, source.parent.name), folder / source.name)

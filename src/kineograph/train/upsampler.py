@@ -1,0 +1,128 @@
+"""Training of the upsampler on pairs: what the VAE gives back, and the same scene rendered large.
+
+It learns to enlarge and to repair the VAE's softness in one. A little noise on the latents makes
+it forgive latents that a transformer made.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from kineograph.media.sheet import contact_sheet, save_png
+from kineograph.models.upsampler import VideoUpsampler
+from kineograph.models.vae import VideoVAE
+from kineograph.presets import get_preset
+from kineograph.train.clips import (
+    VALIDATION_SEED,
+    choose_ratio,
+    psnr,
+    render_clips,
+    to_float,
+    to_uint8,
+    validation_scenes,
+)
+from kineograph.train.engine import step_generator
+from kineograph.train.recipe import UpsamplerRecipe
+from kineograph.weights.files import build, save_weights
+from kineograph.world.draw import FPS, NUM_FRAMES, draw_scene
+from kineograph.world.scene import WORLD_VERSION, Scene
+
+LATENT_NOISE = 0.1  # deviations of a channel
+SQUARE_SHARE = 0.5
+
+
+def enlarge(video: Float[Tensor, "b c t h w"], scale: int) -> Float[Tensor, "b c t h2 w2"]:
+    """Return the bicubic enlargement that the upsampler has to beat."""
+    frames = rearrange(video, "b c t h w -> (b t) c h w")
+    big = F.interpolate(frames, scale_factor=scale, mode="bicubic", align_corners=False)
+    return rearrange(big, "(b t) c h w -> b c t h w", b=video.shape[0])
+
+
+class UpsamplerTask:
+    """Train one model's upsampler."""
+
+    def __init__(self, recipe: UpsamplerRecipe, vae: Path) -> None:
+        self.recipe, self.schedule = recipe, recipe.schedule
+        config = get_preset(recipe.model).upsampler
+        assert config is not None
+        self.config = config
+        self.upsampler = VideoUpsampler(config)
+        self.upsampler.init_weights(torch.Generator().manual_seed(recipe.schedule.seed))
+        self.module: nn.Module = self.upsampler
+        built = build("vae", vae)
+        assert isinstance(built, VideoVAE)
+        self.vae = built.eval()
+        self.pairs: tuple[Tensor, Tensor] | None = None
+
+    def is_matrix(self, name: str, parameter: nn.Parameter) -> bool:
+        return parameter.ndim >= 4 and "blocks." in name
+
+    def splits(self) -> dict[str, int]:
+        return {}
+
+    @torch.no_grad()
+    def _pair(
+        self, scenes: list[Scene], times: np.ndarray, generator: torch.Generator | None
+    ) -> tuple[Float[Tensor, "b c t h w"], Float[Tensor, "b c t h2 w2"]]:
+        """Return what the VAE gives back of a render, and the large render."""
+        compiled = self.recipe.compiled
+        small = to_float(render_clips(scenes, times=times, compiled=compiled))
+        large = render_clips(scenes, scale=self.config.scale, times=times, compiled=compiled)
+        with torch.autocast("cpu", torch.bfloat16):
+            mean, _ = self.vae.encode(small)
+            if generator is not None:
+                spread = mean.std((0, 2, 3, 4), keepdim=True) * LATENT_NOISE
+                mean = mean + spread * torch.randn(mean.shape, generator=generator)
+            return self.vae.decode(mean), to_float(large)
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        r = self.recipe
+        rng = random.Random(f"upsampler {self.schedule.seed} {step}")
+        ratio, count = choose_ratio(rng, SQUARE_SHARE), rng.choice((1, 1, 2))
+        scenes = [
+            draw_scene(rng.randrange(VALIDATION_SEED), aspect_ratio=ratio, count=count)
+            for _ in range(r.batch)
+        ]
+        first = rng.uniform(0, (NUM_FRAMES - r.num_frames) / FPS)
+        times = first + np.arange(r.num_frames) / FPS
+        small, large = self._pair(scenes, times, step_generator(self.schedule.seed, step))
+        with torch.autocast("cpu", torch.bfloat16):
+            out = self.upsampler(small).float()
+        error = out - large
+        edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+        loss = error.abs().mean() + 2 * error.square().mean() + 0.5 * edges
+        return loss, {"psnr": float(psnr(out.detach(), large).mean())}
+
+    def validate(self, folder: Path, step: int) -> dict[str, float]:
+        if self.pairs is None:
+            scenes = validation_scenes(self.recipe.validation_clips)
+            times = np.arange(0, NUM_FRAMES, 2)[:9] / FPS
+            self.pairs = self._pair(scenes, times, None)
+        small, large = self.pairs
+        with torch.autocast("cpu", torch.bfloat16):
+            out = torch.cat([self.upsampler(part) for part in small.split(2)]).float()
+        bicubic = enlarge(small, self.config.scale)
+        rows = torch.stack([bicubic[:4], out[:4], large[:4]], 1).flatten(0, 1)
+        save_png(contact_sheet(list(to_uint8(rows).numpy())), folder / f"upsampler-{step:06d}.png")
+        mine, plain = psnr(out, large).mean(), psnr(bicubic, large).mean()
+        return {"psnr": float(mine), "bicubic": float(plain), "gain": float(mine - plain)}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        assert not state
+
+    def finish(self, folder: Path) -> None:
+        metadata = {"world_version": str(WORLD_VERSION), "recipe": repr(self.recipe)}
+        path = folder / "upsampler.safetensors"
+        save_weights(path, self.upsampler, self.config, metadata, torch.bfloat16)

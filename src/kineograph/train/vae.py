@@ -1,0 +1,105 @@
+"""Training of the VAE: reconstruct clips that nobody has rendered before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from kineograph.media.sheet import contact_sheet, save_png
+from kineograph.models.vae import VideoVAE
+from kineograph.presets import get_preset
+from kineograph.train.clips import (
+    psnr,
+    random_clips,
+    render_clips,
+    to_float,
+    to_uint8,
+    validation_scenes,
+)
+from kineograph.train.engine import step_generator
+from kineograph.train.recipe import VaeRecipe
+from kineograph.weights.files import save_weights
+from kineograph.world.scene import WORLD_VERSION
+
+
+def reconstruction_loss(
+    out: Float[Tensor, "b c t h w"], truth: Float[Tensor, "b c t h w"], recipe: VaeRecipe
+) -> Tensor:
+    """Return L1 and squared error, with terms for edges in space and for change in time.
+
+    Change is weighted five times where the truth moves: a still background must not drown it.
+    """
+    error = out - truth
+    edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+    moving = 1 + 4 * (truth.diff(dim=2).abs() > 0.08)
+    change = (error.diff(dim=2).abs() * moving).mean()
+    return (
+        error.abs().mean()
+        + recipe.mse_weight * error.square().mean()
+        + recipe.gradient_weight * edges
+        + recipe.temporal_weight * change
+    )
+
+
+class VaeTask:
+    """Train one model's VAE."""
+
+    def __init__(self, recipe: VaeRecipe) -> None:
+        self.recipe, self.schedule = recipe, recipe.schedule
+        self.spec = get_preset(recipe.model)
+        self.vae = VideoVAE(self.spec.vae)
+        self.module: nn.Module = self.vae
+        self.vae.init_weights(torch.Generator().manual_seed(recipe.schedule.seed))
+        self.truth: Tensor | None = None
+
+    def is_matrix(self, name: str, parameter: nn.Parameter) -> bool:
+        inner = "conv_in" not in name and "conv_out" not in name
+        return parameter.ndim >= 4 and inner and min(parameter.shape[:2]) >= 16
+
+    def splits(self) -> dict[str, int]:
+        return {}
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        r = self.recipe
+        video = to_float(
+            random_clips(
+                self.schedule.seed, step, r.batch, r.num_frames, r.square_share, compiled=r.compiled
+            )
+        )
+        generator = step_generator(self.schedule.seed, step)
+        with torch.autocast("cpu", torch.bfloat16):
+            mean, logvar = self.vae.encode(video)
+            noise = torch.randn(mean.shape, generator=generator)
+            out = self.vae.decode(mean + noise * (0.5 * logvar).exp())
+        reconstruction = reconstruction_loss(out, video, r)
+        kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
+        quality = float(psnr(out.detach(), video).mean())
+        return reconstruction + r.kl_weight * kl, {"psnr": quality, "kl": float(kl.detach())}
+
+    def validate(self, folder: Path, step: int) -> dict[str, float]:
+        if self.truth is None:
+            scenes = validation_scenes(self.recipe.validation_clips)
+            self.truth = render_clips(scenes, compiled=self.recipe.compiled)
+        parts = []
+        for part in self.truth.split(8):
+            with torch.autocast("cpu", torch.bfloat16):
+                parts.append(self.vae.decode(self.vae.encode(to_float(part))[0]))
+        out = torch.cat(parts)
+        rows = torch.stack([self.truth[:8], to_uint8(out[:8])], 1).flatten(0, 1)
+        save_png(contact_sheet(list(rows.numpy())), folder / f"vae-{step:06d}.png")
+        scores = psnr(out, to_float(self.truth))
+        return {"psnr": float(scores.mean()), "psnr_worst": float(scores.min())}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        assert not state
+
+    def finish(self, folder: Path) -> None:
+        metadata = {"world_version": str(WORLD_VERSION), "recipe": repr(self.recipe)}
+        save_weights(folder / "vae.safetensors", self.vae, self.spec.vae, metadata)
