@@ -78,10 +78,13 @@ def true_view(scene: Scene) -> View:
 
 
 def fit_bounce(heights: Float[ndarray, " t"], fps: float) -> Bounce | None:
-    """Fit the first fall and the flight after it; None where the track is no bounce."""
+    """Fit the first fall and the flight after it; None where the track is no bounce.
+
+    The track ends where it is first not a number.
+    """
+    lost = np.flatnonzero(~np.isfinite(heights))
+    heights = heights[: lost[0]] if len(lost) else heights
     times = np.arange(len(heights)) / fps
-    if not np.isfinite(heights).all():
-        return None
     first = _lowest(heights, 2)
     if first is None or heights[0] - heights[first] < MIN_DROP:
         return None
@@ -98,6 +101,8 @@ def fit_bounce(heights: Float[ndarray, " t"], fps: float) -> Bounce | None:
 
 def _lowest(heights: Float[ndarray, " t"], start: int) -> int | None:
     """Return the first frame from `start` on that is lower than its neighbours, in the lower half."""
+    if len(heights) <= start:
+        return None
     middle = (heights.min() + heights.max()) / 2
     for k in range(max(start, 1), len(heights) - 1):
         if heights[k] <= heights[k - 1] and heights[k] < heights[k + 1] and heights[k] < middle:

@@ -1,0 +1,174 @@
+"""Where the judged clips come from: the renderer, the VAE, the model; batch by batch, resumable.
+
+A batch that was read is kept as one file, under a key of all that it depends on: the prompts,
+the weights, the judges. Given the same key it is not made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from numpy import ndarray
+
+from kineograph.evaluate.judges import Judges, Reading, read_videos
+from kineograph.evaluate.pool import through_vae
+from kineograph.evaluate.suites import Prompt
+from kineograph.flow.sigmas import make_sigmas
+from kineograph.flow.solvers import sample, start
+from kineograph.generate import (
+    Pipeline,
+    decode,
+    encode_prompt,
+    guided_velocity,
+    initial_noise,
+    to_frames,
+)
+from kineograph.media.files import atomic_write
+from kineograph.models.conditioning import Conditioning
+from kineograph.request import GenerationRequest, resolve
+from kineograph.world.render import render
+from kineograph.world.scene import WORLD_VERSION
+
+Source = Literal["truth", "vae", "model"]
+SOURCES: tuple[Source, ...] = ("truth", "vae", "model")
+BATCH = 12
+COMPILE_FROM = 100  # clips from which on it pays to compile the renderer
+
+Video = UInt8[ndarray, "t h w 3"]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One clip as it was read; `rows` is the track of its largest object, a row a frame."""
+
+    reading: Reading
+    rows: tuple[float, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dict; NaN is None."""
+        rows = [r if np.isfinite(r) else None for r in self.rows]
+        return {"reading": self.reading.to_dict(), "rows": rows}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Judged:
+        """Read what `to_dict` wrote."""
+        rows = tuple(float("nan") if r is None else r for r in data["rows"])
+        return cls(Reading.from_dict(data["reading"]), rows)
+
+
+class Studio:
+    """Makes and judges the clips of prompts, and keeps what it has done in a folder.
+
+    Raises `KineographError` where `pipeline`, a model, cannot make what the judges look at.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, judges: Judges, judges_hash: str, folder: Path, *, compiled: bool
+    ) -> None:
+        self.pipeline, self.judges, self.folder = pipeline, judges, folder
+        self.compiled = compiled
+        self.fps = pipeline.spec.fps
+        self.ground = f"{judges_hash} world {WORLD_VERSION}"
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def judged(self, suite: str, source: Source, first: int, prompts: Sequence[Prompt]) -> list[Judged]:
+        """Return the readings of one batch of a suite's prompts, from the folder if they are there."""
+        path, key = self._path(suite, source, first), self._key(source, prompts)
+        found = _take_up(path, key)
+        if found is not None:
+            return [Judged.from_dict(j) for j in found]
+        videos = self.make(source, prompts)
+        readings = read_videos(self.judges, videos, self.fps)
+        results = []
+        for video, reading in zip(videos, readings, strict=True):
+            x = torch.from_numpy(video).permute(0, 3, 1, 2).float() / 127.5 - 1
+            rows = self.judges.rows(x, reading.objects[0].colour)
+            results.append(Judged(reading, tuple(rows.tolist())))
+        kept = np.stack(videos) if source == "model" else np.zeros(0, np.uint8)
+        with atomic_write(path) as file:
+            text = json.dumps([j.to_dict() for j in results])
+            np.savez_compressed(file, key=key, judged=text, videos=kept)
+        return results
+
+    def make(self, source: Source, prompts: Sequence[Prompt]) -> list[Video]:
+        """Return the clips of prompts at the base size."""
+        if source == "model":
+            return generate_batch(self.pipeline, prompts)
+        spec = self.pipeline.spec
+        size = spec.sizes["1:1"]
+        times = np.arange(spec.num_frames) / spec.fps
+        scenes = [prompt.scene for prompt in prompts]
+        compiled = self.compiled and len(prompts) == BATCH
+        video, _ = render(scenes, times, size.height, size.width, compiled=compiled)
+        return list((video if source == "truth" else through_vae(self.pipeline.vae, video)).numpy())
+
+    def kept(self, suite: str, first: int) -> list[Video]:
+        """Return the model's clips of a batch that was judged before."""
+        with np.load(self._path(suite, "model", first)) as data:
+            return list(data["videos"])
+
+    def _path(self, suite: str, source: str, first: int) -> Path:
+        return self.folder / f"{suite}-{source}-{first:04d}.npz"
+
+    def _key(self, source: Source, prompts: Sequence[Prompt]) -> str:
+        spec, hashes = self.pipeline.spec, self.pipeline.hashes
+        parts: dict[str, Any] = {
+            "ground": self.ground,
+            "prompts": [p.to_dict() for p in prompts],
+            "clip": [spec.fps, spec.num_frames],
+        }
+        if source == "vae":
+            parts["vae"] = hashes.get("vae.safetensors", spec.name)
+        if source == "model":
+            parts["model"] = [spec.name, dict(sorted(hashes.items()))]
+            parts["settings"] = [spec.steps, spec.shift, spec.guidance_scale, spec.guidance]
+            parts["settings"] += [spec.solver, spec.negative_prompt, str(self.pipeline.dtype)]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _take_up(path: Path, key: str) -> list[dict[str, Any]] | None:
+    if not path.exists():
+        return None
+    try:
+        with np.load(path) as data:
+            found: list[dict[str, Any]] = json.loads(str(data["judged"]))
+            return found if str(data["key"]) == key else None
+    except (OSError, KeyError, ValueError):
+        return None  # cut short or of another version: it is made again
+
+
+@torch.no_grad()
+def generate_batch(pipeline: Pipeline, prompts: Sequence[Prompt]) -> list[Video]:
+    """Generate the clips of several prompts side by side, as users get them but not enlarged.
+
+    Each has the noise of its own seed; the model's defaults decide all else.
+    """
+    spec = pipeline.spec
+    asked = [
+        resolve(GenerationRequest(p.text, aspect_ratio="1:1", seed=p.seed), spec) for p in prompts
+    ]
+    context = torch.cat([encode_prompt(pipeline, r.prompt) for r in asked])
+    negative = encode_prompt(pipeline, asked[0].negative_prompt).expand_as(context)
+    noise = torch.cat([initial_noise(pipeline, r) for r in asked])
+    velocity = guided_velocity(pipeline, Conditioning(context), negative, spec.guidance_scale)
+    state = start(noise, spec.solver)
+    for state in sample(velocity, state, make_sigmas(spec.steps, spec.shift)):  # noqa: B020
+        pass
+    video = torch.cat(list(decode(pipeline, state.x)), 2)
+    size = spec.sizes["1:1"]
+    return [to_frames(clip[None], size.height, size.width) for clip in video]
+
+
+def has_compiler() -> bool:
+    """Return whether there is a C++ compiler, which the compiled renderer needs."""
+    return any(shutil.which(name) for name in (os.environ.get("CXX", ""), "c++", "g++") if name)
