@@ -47,7 +47,7 @@ class Parts:
 
 def is_random(spec: ModelSpec) -> bool:
     """Return whether a model's weights are drawn rather than stored, as those of `tiny` are."""
-    return spec.source.startswith("none")
+    return spec.name in PRESETS and spec.source.startswith("none")
 
 
 def spec_of(name: str) -> ModelSpec:
