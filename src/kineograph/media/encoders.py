@@ -38,10 +38,7 @@ class Codec:
 
 # Both look only a few frames ahead: by default they would wait for 40 and 25, and so begin
 # to work on a short clip when its last frame is there. Costs 0.15 dB at the same size (mp4).
-# No B-frames: with them and x264's macroblock tree, the same frames made other bytes in a
-# fifth of the runs at 80x48 and now and then at 320x180 (x264 in PyAV 18.1; not without its
-# assembly). Costs nothing on a still background, about 5% on a hand-held camera; switching
-# the tree off instead made a still background half as large again.
+# x264 does not repeat itself: see docs/media.md before comparing the bytes of two mp4 files.
 # The index goes to the front (faststart): a browser plays the file while it still loads.
 MP4 = Codec(
     "mp4",
@@ -51,7 +48,7 @@ MP4 = Codec(
     options={
         "crf": "17",
         "preset": "fast",
-        "x264-params": "rc-lookahead=8:sync-lookahead=0:bframes=0",
+        "x264-params": "rc-lookahead=8:sync-lookahead=0",
     },
 )
 # Constant quality: b=0 takes the ceiling off the bit rate. Without bitexact the header has a
@@ -97,7 +94,7 @@ class _Track:
         if not isinstance(stream, av.VideoStream):
             raise TypeError(f"{codec.name} does not encode video")
         stream.width, stream.height, stream.pix_fmt = width, height, codec.pix_fmt
-        # By size alone, not by the machine's cores: the same frames make the same file anywhere.
+        # By size alone, not by the machine's cores: one reason less for files to differ.
         threads = 1 if width * height <= ONE_THREAD_PIXELS else MANY_THREADS
         stream.codec_context.thread_count = threads
         self.context = stream.codec_context
