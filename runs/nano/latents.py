@@ -2,4 +2,4 @@
 
 from kineograph.train.recipe import LatentRecipe
 
-RECIPE = LatentRecipe(model="nano", clips=20_000)
+RECIPE = LatentRecipe(model="nano", clips=12_000)

@@ -48,7 +48,7 @@ def camera_track(scene: Scene, times: Array) -> CameraTrack:
     """Return the camera's pose at the given times (s)."""
     rng = scene_random(scene, "camera")
     t = np.asarray(times, dtype=np.float64)
-    distance, height = rng.uniform(5.1, 5.6), rng.uniform(1.5, 2.0)
+    distance, height = rng.uniform(4.8, 5.3), rng.uniform(1.5, 1.9)
     azimuth = rng.uniform(-0.12, 0.12)
     kind, _, way = scene.camera.move.partition(" ")
     rate = 0.0

@@ -32,8 +32,8 @@ FPS = 10  # frames a second of the world's clips
 NUM_FRAMES = 25
 CLIP_TIMES: NDArray[np.float64] = np.arange(NUM_FRAMES) / FPS
 
-STATIC_SHARE = 0.16
-OBJECT_COUNTS = ((1, 0.48), (2, 0.40), (3, 0.12))
+STATIC_SHARE = 0.15
+OBJECT_COUNTS = ((1, 0.52), (2, 0.38), (3, 0.10))
 COLLIDE_SHARE = 0.3  # of scenes with two objects or more
 SINGLE_MOTIONS = ("still", "fall", "move", "throw", "spin")
 MOTION_WEIGHTS = (0.14, 0.25, 0.27, 0.22, 0.12)
@@ -80,8 +80,7 @@ def _collision(rng: random.Random, colours: list[str]) -> list[SceneObject]:
     return [runner, struck]
 
 
-def _candidate(seed: int, rng: random.Random, count: int | None, aspect_ratio: str) -> Scene:
-    n = count or rng.choices([k for k, _ in OBJECT_COUNTS], [p for _, p in OBJECT_COUNTS])[0]
+def _candidate(seed: int, rng: random.Random, n: int, aspect_ratio: str) -> Scene:
     colours = rng.sample(COLOURS, n)
     objects: list[SceneObject] = []
     if n >= 2 and rng.random() < COLLIDE_SHARE:
@@ -133,8 +132,10 @@ def draw_scene(
     object is one), or "any".
     """
     rng = random.Random(f"kineograph draw {WORLD_VERSION} {seed} {aspect_ratio} {count} {split}")
+    # Drawn once: crowded scenes are refused more often, and must not grow rare by it.
+    n = count or rng.choices([k for k, _ in OBJECT_COUNTS], [p for _, p in OBJECT_COUNTS])[0]
     while True:
-        scene = _candidate(seed, rng, count, aspect_ratio)
+        scene = _candidate(seed, rng, n, aspect_ratio)
         if split != "any" and split_of(scene) != split:
             continue
         if all_visible(scene):

@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 
 GRAVITY = 9.8  # m/s^2
 DURATION = 2.4  # s, of the clip that motions are laid out for
-RADIUS = {"small": 0.38, "medium": 0.52, "large": 0.70}  # m
+RADIUS = {"small": 0.44, "medium": 0.58, "large": 0.76}  # m; small spans 12 base pixels
 # Bounce: the material decides, so that a model can learn the law from what it sees.
 RESTITUTION = {"matte": 0.75, "striped": 0.65, "metal": 0.5}
 COLLISION_RESTITUTION = 0.7
