@@ -72,9 +72,8 @@ def true_view(scene: Scene) -> View:
     depth = simulate(scene, times)[0].position[0]
     # along the line of sight: the camera may stand a little to the side
     azimuth = math.atan2(x, z)
-    return View(
-        math.hypot(x, z), float(y), float(depth[0] * math.sin(azimuth) + depth[2] * math.cos(azimuth))
-    )
+    towards = float(depth[0] * math.sin(azimuth) + depth[2] * math.cos(azimuth))
+    return View(math.hypot(x, z), float(y), towards)
 
 
 def fit_bounce(heights: Float[ndarray, " t"], fps: float) -> Bounce | None:
@@ -100,7 +99,7 @@ def fit_bounce(heights: Float[ndarray, " t"], fps: float) -> Bounce | None:
 
 
 def _lowest(heights: Float[ndarray, " t"], start: int) -> int | None:
-    """Return the first frame from `start` on that is lower than its neighbours, in the lower half."""
+    """Return the first frame from `start` on below its neighbours and in the lower half."""
     if len(heights) <= start:
         return None
     middle = (heights.min() + heights.max()) / 2

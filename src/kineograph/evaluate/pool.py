@@ -119,7 +119,13 @@ def true_colours(
 
 
 def make_pool(
-    folder: Path, clips: int, vae: VideoVAE | None, vae_clips: int, say: Callable[[str], None]
+    folder: Path,
+    clips: int,
+    vae: VideoVAE | None,
+    vae_clips: int,
+    say: Callable[[str], None],
+    *,
+    compiled: bool = True,
 ) -> Pool:
     """Render the training clips, a shard at a time; shards that are there are not made again."""
     scenes = [judge_scene(JUDGE_SEED + i) for i in range(clips)]
@@ -129,7 +135,7 @@ def make_pool(
         some = scenes[start : start + SHARD]
         path = folder / f"clips-{start:06d}-{len(some)}.npz"
         if not path.exists():
-            video, ids = render(some, TIMES, SIDE, SIDE, compiled=True)
+            video, ids = render(some, TIMES, SIDE, SIDE, compiled=compiled)
             with atomic_write(path) as file:
                 np.savez(file, video=video.numpy(), ids=ids.numpy())
             say(f"rendered {start + len(some)} of {clips} clips")
@@ -141,7 +147,8 @@ def make_pool(
     if vae is not None:
         parts = []
         for start in range(0, vae_clips, 50):
-            video, _ = render(scenes[start : start + 50], CLIP_TIMES, SIDE, SIDE, compiled=True)
+            some = scenes[start : start + 50]
+            video, _ = render(some, CLIP_TIMES, SIDE, SIDE, compiled=compiled)
             parts.append(through_vae(vae, video)[:, ::2])
         soft = torch.cat(parts)
         say(f"passed {len(soft)} clips through the VAE")

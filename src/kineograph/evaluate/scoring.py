@@ -69,7 +69,7 @@ def _judge_object(
     prompt: Prompt, index: int, wanted: ObjectReading, found: ObjectReading | None
 ) -> dict[str, bool]:
     said = {f.rpartition(".")[2] for f in prompt.said if f.startswith(f"object{index}.")}
-    right = {
+    right: dict[str, bool] = {
         name: found is not None and getattr(found, name) == getattr(wanted, name)
         for name in ("colour", "shape")
         if name in said

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -81,8 +82,13 @@ class Studio:
         self.ground = f"{judges_hash} world {WORLD_VERSION}"
         folder.mkdir(parents=True, exist_ok=True)
 
-    def judged(self, suite: str, source: Source, first: int, prompts: Sequence[Prompt]) -> list[Judged]:
-        """Return the readings of one batch of a suite's prompts, from the folder if they are there."""
+    def judged(
+        self, suite: str, source: Source, first: int, prompts: Sequence[Prompt]
+    ) -> list[Judged]:
+        """Return the readings of a batch, the prompts of a suite from `first` on.
+
+        They are taken from the folder if they are there.
+        """
         path, key = self._path(suite, source, first), self._key(source, prompts)
         found = _take_up(path, key)
         if found is not None:
@@ -140,10 +146,10 @@ def _take_up(path: Path, key: str) -> list[dict[str, Any]] | None:
     if not path.exists():
         return None
     try:
-        with np.load(path) as data:
+        with path.open("rb") as file, np.load(file) as data:
             found: list[dict[str, Any]] = json.loads(str(data["judged"]))
             return found if str(data["key"]) == key else None
-    except (OSError, KeyError, ValueError):
+    except (OSError, KeyError, ValueError, BadZipFile):
         return None  # cut short or of another version: it is made again
 
 
@@ -162,9 +168,8 @@ def generate_batch(pipeline: Pipeline, prompts: Sequence[Prompt]) -> list[Video]
     noise = torch.cat([initial_noise(pipeline, r) for r in asked])
     velocity = guided_velocity(pipeline, Conditioning(context), negative, spec.guidance_scale)
     state = start(noise, spec.solver)
-    for state in sample(velocity, state, make_sigmas(spec.steps, spec.shift)):  # noqa: B020
-        pass
-    video = torch.cat(list(decode(pipeline, state.x)), 2)
+    *_, last = sample(velocity, state, make_sigmas(spec.steps, spec.shift))
+    video = torch.cat(list(decode(pipeline, last.x)), 2)
     size = spec.sizes["1:1"]
     return [to_frames(clip[None], size.height, size.width) for clip in video]
 

@@ -80,7 +80,7 @@ SUITES: dict[str, Suite] = {
         Suite("count", "one, two or three objects", 120, 4, counts=(1, 2, 3)),
         Suite(
             "physics", "falls before a static camera", 120, 5, styles=("medium", "long"),
-            wanted=_falls, must_say=frozenset({"object0.motion", "object0.material", "camera.move"}),
+            wanted=_falls, must_say=frozenset({"object0.motion", "object0.material", "camera.move"})
         ),
     )
 }  # fmt: skip

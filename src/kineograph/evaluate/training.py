@@ -56,6 +56,7 @@ class JudgeRecipe:
     lr: float = 3e-3
     weight_decay: float = 0.02
     seed: int = 5
+    compiled: bool = True  # the renderer, which takes minutes to compile and needs a C++ compiler
 
 
 def _mirrored(names: tuple[str, ...]) -> Tensor:
@@ -210,14 +211,18 @@ def compare(scene: Scene, reading: Reading) -> dict[str, list[bool]]:
 
 
 def measure(
-    judges: Judges, clips: int, generator: torch.Generator | None = None
+    judges: Judges,
+    clips: int,
+    generator: torch.Generator | None = None,
+    *,
+    compiled: bool = False,
 ) -> tuple[dict[str, dict[str, int]], list[tuple[Scene, Reading]]]:
     """Read fresh renders, softened where a generator is given; return counts and readings."""
     scenes = [judge_scene(TEST_SEED + i, twins=False) for i in range(clips)]
     pairs: list[tuple[Scene, Reading]] = []
     for start in range(0, clips, 100):
         some = scenes[start : start + 100]
-        video, _ = render(some, TIMES, SIDE, SIDE, compiled=clips >= 100)
+        video, _ = render(some, TIMES, SIDE, SIDE, compiled=compiled)
         x = rearrange(video, "b t h w c -> b t c h w").float() / 127.5 - 1
         for i in range(0, len(some), 10):
             part = x[i : i + 10]
@@ -245,13 +250,15 @@ def train(recipe: JudgeRecipe, folder: Path, out: Path, vae_path: Path | None) -
     assert vae is None or isinstance(vae, VideoVAE)
     if vae is None:
         recipe = replace(recipe, vae_clips=0)
-    judges = Trainer(
-        recipe, make_pool(folder, recipe.clips, vae, recipe.vae_clips, say), folder, say
-    ).run()
+    pool = make_pool(
+        folder, recipe.clips, vae, recipe.vae_clips, say, compiled=recipe.compiled
+    )
+    judges = Trainer(recipe, pool, folder, say).run()
     for tensor in judges.parameters():  # measured as they are stored
         tensor.copy_(tensor.half().float() if tensor.ndim > 1 else tensor)
-    rows, _ = measure(judges, recipe.test_clips)
-    softened, _ = measure(judges, recipe.test_clips, torch.Generator().manual_seed(0))
+    rows, _ = measure(judges, recipe.test_clips, compiled=recipe.compiled)
+    generator = torch.Generator().manual_seed(0)
+    softened, _ = measure(judges, recipe.test_clips, generator, compiled=recipe.compiled)
     for name, row in rows.items():
         soft = softened[name]
         say(

@@ -1,0 +1,94 @@
+import json
+
+import pytest
+
+from kineograph.errors import RequestError, WeightsError
+from kineograph.evaluate import run as run_module
+from kineograph.evaluate import sources
+from kineograph.evaluate.judges import Judges, save_judges
+from kineograph.evaluate.run import Progress, main
+from kineograph.evaluate.suites import SUITES, make_prompts
+
+
+@pytest.fixture(scope="module")
+def judges_path(tmp_path_factory):
+    path = tmp_path_factory.mktemp("judges") / "judges.safetensors"
+    save_judges(path, Judges(), {"on_truth": json.dumps({"colour": {"right": 99, "n": 100}})})
+    return path
+
+
+def test_tiny_is_evaluated_and_a_second_run_makes_nothing_again(
+    tmp_path, judges_path, monkeypatch, capsys
+):
+    def run():
+        return main(
+            "tiny", "physics", 2, tmp_path, judges_path=judges_path, compiled=False
+        )
+
+    report = run()
+    assert json.loads((tmp_path / "report.json").read_text()) == json.loads(json.dumps(report))
+    suite = report["suites"]["physics"]
+    assert suite["prompts"] == 2
+    row = suite["rows"]["motion"]
+    assert {"truth", "vae", "model", "shuffled", "constant"} == set(row)
+    assert row["model"]["n"] == 2 and 0 <= row["model"]["low"] <= row["model"]["high"] <= 1
+    assert row["constant"] == 1.0  # every prompt of the suite falls
+    assert {"truth", "truth, camera known", "vae", "model", "shuffled"} <= set(suite["physics"])
+    page = (tmp_path / "report.html").read_text()
+    assert "<img src='physics.png'" in page and (tmp_path / "physics.png").exists()
+    assert "best constant" in page and "through VAE" in page
+    assert "physics" in capsys.readouterr().out
+
+    def refuse(*_):
+        raise AssertionError("made again")
+
+    monkeypatch.setattr(sources, "generate_batch", refuse)
+    monkeypatch.setattr(sources, "through_vae", refuse)
+    assert run() == report
+
+
+def test_another_judge_or_prompt_is_read_anew(tmp_path, judges_path):
+    pipeline = run_module.load("tiny")
+    prompts = make_prompts(SUITES["single"], 2)
+    studio = sources.Studio(pipeline, Judges().eval(), "one", tmp_path, compiled=False)
+    keys = {studio._key("truth", prompts), studio._key("vae", prompts)}
+    keys |= {studio._key("model", prompts), studio._key("model", prompts[:1])}
+    other = sources.Studio(pipeline, Judges().eval(), "other", tmp_path, compiled=False)
+    keys.add(other._key("truth", prompts))
+    assert len(keys) == 5
+    path = tmp_path / "cut.npz"
+    path.write_bytes(b"PK\x03\x04 cut short")
+    assert sources._take_up(path, "key") is None
+
+
+def test_a_batch_is_the_clips_one_by_one():
+    # as `generate` makes them, but for the upsampler: up to what batching rounds
+    pipeline = run_module.load("tiny")
+    prompts = make_prompts(SUITES["single"], 2)
+    both = sources.generate_batch(pipeline, prompts)
+    for prompt, clip in zip(prompts, both, strict=True):
+        (alone,) = sources.generate_batch(pipeline, [prompt])
+        assert clip.shape == (25, 64, 64, 3)
+        assert abs(clip.astype(int) - alone.astype(int)).max() <= 1
+
+
+def test_bad_requests_are_refused_in_one_line(tmp_path, judges_path):
+    with pytest.raises(RequestError, match=r"unknown suite 'no'; available: single, pair"):
+        main("tiny", "no", 2, tmp_path, judges_path=judges_path)
+    with pytest.raises(RequestError, match="600 prompts, not 601"):
+        main("tiny", "single", 601, tmp_path, judges_path=judges_path)
+    with pytest.raises(RequestError, match="unknown model 'no'"):
+        main("no", "single", 2, tmp_path, judges_path=judges_path)
+    with pytest.raises(WeightsError, match="train them with"):
+        main("tiny", "single", 2, tmp_path, judges_path=tmp_path / "none")
+
+
+def test_progress_tells_the_time_left_once_it_knows(monkeypatch):
+    lines = []
+    clock = iter(range(0, 10000, 20))
+    monkeypatch.setattr(run_module, "monotonic", lambda: float(next(clock)))
+    progress = Progress({"truth": 24, "model": 24}, lines.append)
+    progress.step("single", "truth", 12, 6.0, "12/24")
+    assert "left" not in lines[-1]  # nothing is known yet of the model
+    progress.step("single", "model", 12, 24.0, "12/24")
+    assert lines[-1].endswith("12/24, about 30 s left")
