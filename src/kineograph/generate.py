@@ -4,8 +4,8 @@
 stream. `run` is what the command and the service call: it refuses early, writes files, and
 keeps the state on disk so that an interrupted run goes on where it was, to the same bits.
 
-Letters: b batch, c latent channels, t frames, h height, w width, l context tokens, d context
-channels.
+Letters: b batch, c latent channels, t frames (_t: of a chunk, another number each time), h
+height, w width, l context tokens, d context channels.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def generate(
     *,
     state: SamplerState | None = None,
     on_step: Callable[[SamplerState], None] = lambda state: None,
-) -> Iterator[UInt8[ndarray, "t h w 3"]]:
+) -> Iterator[UInt8[ndarray, "_t h w 3"]]:
     """Yield the frames of one clip, a few at a time.
 
     `on_step` sees the state before the first step and after every evaluation; any of them,
@@ -206,7 +206,7 @@ def guided_velocity(
 
 def decode(
     pipeline: Pipeline, latent: Float[Tensor, "b c t h w"]
-) -> Iterator[Float[Tensor, "b 3 t2 h2 w2"]]:
+) -> Iterator[Float[Tensor, "b 3 _t h2 w2"]]:
     """Yield the video of a normalised latent at the base size, a latent frame at a time."""
     yield from _under(
         pipeline, pipeline.vae.decode_stream(pipeline.vae.denormalise(latent))
@@ -214,8 +214,8 @@ def decode(
 
 
 def deliver(
-    pipeline: Pipeline, chunks: Iterable[Float[Tensor, "b 3 t h w"]]
-) -> Iterator[Float[Tensor, "b 3 t h2 w2"]]:
+    pipeline: Pipeline, chunks: Iterable[Float[Tensor, "b 3 _t h w"]]
+) -> Iterator[Float[Tensor, "b 3 _t h2 w2"]]:
     """Yield a video, given in chunks, at the size it is delivered at before cropping.
 
     Where the upsampler's file is missing the enlargement is bicubic.
@@ -323,17 +323,18 @@ def run(
     for clip, record in zip(clips, records, strict=True):
         if record is None:
             _refuse_early(clip)
-    watch = Stopwatch()
-    on_event(Event("load"))
-    pipeline = load(spec.name)
-    watch.lap("load")
     artifacts = []
+    pipeline, watch = None, Stopwatch()
     for clip, record in zip(clips, records, strict=True):
-        if record is None:
+        if record is not None:
+            on_event(Event("resume", message=f"{clip.output} is already complete"))
+        else:
+            if pipeline is None:
+                on_event(Event("load"))
+                pipeline = load(spec.name)
+                watch.lap("load")
             record = _make(pipeline, clip, watch, on_event, resume=resume)
             watch = Stopwatch()
-        else:
-            on_event(Event("resume", message=f"{clip.output} is already complete"))
         artifacts.append(Artifact(Path(clip.output), sidecar_path(clip), record.timings))
     for clip in clips if preview else []:
         on_event(Event("preview"))
@@ -425,7 +426,7 @@ def _warnings(pipeline: Pipeline, clip: ResolvedRequest) -> list[str]:
 
 
 def _write(
-    chunks: Iterator[UInt8[ndarray, "t h w 3"]],
+    chunks: Iterator[UInt8[ndarray, "_t h w 3"]],
     clip: ResolvedRequest,
     watch: Stopwatch,
     on_event: Callable[[Event], None],
