@@ -150,7 +150,9 @@ def _single(obj: SceneObject, home: tuple[float, float], t: Array, rng: random.R
     return Track(r, position, roll, yaw, truth)
 
 
-def _collision(a: SceneObject, b: SceneObject, z: float, t: Array, rng: random.Random) -> list[Track]:
+def _collision(
+    a: SceneObject, b: SceneObject, z: float, t: Array, rng: random.Random
+) -> list[Track]:
     """Return the tracks of `a` that runs into the standing `b`, head on along x."""
     sign = -1.0 if a.direction == "left" else 1.0
     speed = COLLIDE_SPEED[str(a.speed)] * rng.uniform(0.92, 1.08)
@@ -167,7 +169,8 @@ def _collision(a: SceneObject, b: SceneObject, z: float, t: Array, rng: random.R
         r = RADIUS[obj.size]
         roll = -(x - x[0]) / r if obj.shape in ROLLERS else np.zeros_like(t)
         yaw = np.zeros_like(t)
-        position = np.stack([x, np.full_like(t, HALF_HEIGHT[obj.shape] * r), np.full_like(t, z)], -1)
+        y = np.full_like(t, HALF_HEIGHT[obj.shape] * r)
+        position = np.stack([x, y, np.full_like(t, z)], -1)
         truth: dict[str, float | list[float]] = {
             "speed_before": sign * speed if obj is a else 0.0,
             "speed_after": sign * v,

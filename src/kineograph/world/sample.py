@@ -66,7 +66,8 @@ def truth(scene: Scene) -> dict[str, Any]:
 
 def _check(aspect_ratio: str, scale: int) -> None:
     if aspect_ratio not in BASE_SIZES:
-        raise RequestError(f"unknown aspect ratio {aspect_ratio!r}; allowed: {', '.join(BASE_SIZES)}")
+        allowed = ", ".join(BASE_SIZES)
+        raise RequestError(f"unknown aspect ratio {aspect_ratio!r}; allowed: {allowed}")
     if not 1 <= scale <= MAX_SCALE:
         raise RequestError(f"scale {scale} is not between 1 and {MAX_SCALE}")
 

@@ -17,7 +17,7 @@ SHAPES = ("ball", "cube", "cylinder", "cone", "ring")
 MATERIALS = ("matte", "metal", "striped")
 SIZES = ("small", "medium", "large")
 SPEEDS = ("slow", "normal", "fast")
-# fall: dropped, bounces. roll: ball, ring. slide: cube, cylinder, cone. throw: an arc, then bounces.
+# fall: dropped, bounces. roll: ball, ring. slide: cube, cylinder, cone. throw: an arc, bounces.
 # collide: two objects; the first runs into the second, which stands still.
 MOTIONS = ("still", "fall", "roll", "slide", "throw", "collide", "spin")
 DIRECTIONS = ("left", "right")  # as seen by the viewer, along the world's x axis
