@@ -237,7 +237,8 @@ def test_our_own_bugs_keep_their_traceback(fake):
         ("world sample --out d --count 0", ["--count", "'0'", "1 or more"]),
         ("world sample --out d --seed -1", ["--seed", "'-1'", "0 or more"]),
         ("world sample --out d --aspect-ratio 2:1", ["2:1", "21:9"]),
-        ("train tokenizer r.py --out d", ["tokenizer", "vae"]),
+        ("train text r.py --out d", ["'text'", "tokenizer", "vae"]),
+        ("assemble run", ["--output"]),
         ("evaluate", ["--out"]),
         ("evaluate --out d --prompts x", ["--prompts", "'x'"]),
         ("export --format onnx -o d", ["onnx", "diffusers"]),
@@ -264,12 +265,14 @@ def test_the_other_commands_hand_their_flags_down(monkeypatch, capsys):
 
     stub(monkeypatch, "kineograph.world.sample", write_samples=note, write_sheet=note)
     stub(monkeypatch, "kineograph.train", main=note)
+    stub(monkeypatch, "kineograph.train.stages", assemble=note)
     stub(monkeypatch, "kineograph.evaluate.run", main=note)
     stub(monkeypatch, "kineograph.weights.export", export_diffusers=note)
     for line in (
         "world sample --out d --count 3 --seed 4 --aspect-ratio 16:9 --compile",
         "world sheet --out s.png",
-        "train dit recipe.py --out run --resume",
+        "train dit recipe.py --out run/dit --resume",
+        "assemble run -o model",
         "evaluate --model tiny --suite camera --prompts 20 --out report",
         "export --format diffusers -o folder",
     ):
@@ -279,11 +282,12 @@ def test_the_other_commands_hand_their_flags_down(monkeypatch, capsys):
     assert calls == [
         (Path("d"), drawn),
         (Path("s.png"), sheet),
-        ("dit", Path("recipe.py"), Path("run"), {"resume": True}),
+        ("dit", Path("recipe.py"), Path("run/dit"), {"resume": True}),
+        (Path("run"), Path("model"), {}),
         ({"model": "tiny", "suite": "camera", "prompts": 20, "out": Path("report")},),
         ("nano", Path("folder"), {}),
     ]
-    assert capsys.readouterr().out.splitlines() == ["d", "s.png", "folder"]
+    assert capsys.readouterr().out.splitlines() == ["d", "s.png", "model", "folder"]
 
 
 def test_models_lists_every_row_as_a_table_and_as_json(capsys, monkeypatch):

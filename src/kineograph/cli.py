@@ -34,6 +34,7 @@ from kineograph.spec import ASPECT_RATIOS, ModelSpec
 if TYPE_CHECKING:
     from kineograph.generate import Event
 
+STAGES = ("vae", "tokenizer", "latents", "dit", "upsampler")  # those of train/stages.py
 PLAIN_LINE_EVERY = 5.0  # seconds between lines of progress where no terminal shows a bar
 
 
@@ -59,7 +60,10 @@ def build_parser() -> argparse.ArgumentParser:
     world = _command(commands, "world", "draw from the procedural world", None)
     _add_world(world.add_subparsers(required=True, metavar="WHAT"))
 
-    _add_train(_command(commands, "train", "train a part of a model by a recipe", train))
+    _add_train(_command(commands, "train", "run one stage of training by its recipe", train))
+    _add_assemble(
+        _command(commands, "assemble", "collect a finished run into a model folder", assemble)
+    )
     _add_evaluate(_command(commands, "evaluate", "measure a model against its world", evaluate))
 
     sub = _command(commands, "export", "write a model for another library", export)
@@ -141,13 +145,24 @@ def _add_world(what: Any) -> None:  # noqa: ANN401 - as in `_command`
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("kind", choices=["vae", "upsampler", "text", "dit"], help="part to train")
+    parser.add_argument("kind", choices=STAGES, help="stage to run, in this order")
     parser.add_argument("recipe", type=Path, metavar="RECIPE.py", help="recipe, a Python file")
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="RUNDIR", help="folder of checkpoints and plots"
+        "--out",
+        type=Path,
+        required=True,
+        metavar="RUNDIR/KIND",
+        help="folder of the stage's checkpoints and plots; earlier stages are looked for beside it",
     )
     parser.add_argument(
-        "--resume", action="store_true", help="go on from the last checkpoint in RUNDIR"
+        "--resume", action="store_true", help="go on from the last checkpoint, if there is one"
+    )
+
+
+def _add_assemble(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_folder", type=Path, metavar="RUNDIR", help="folder of the stages")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FOLDER", help="folder to write"
     )
 
 
@@ -279,10 +294,18 @@ def _drawn(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def train(args: argparse.Namespace) -> None:
-    """Train a part of a model by a recipe."""
+    """Run one stage of training by its recipe."""
     from kineograph.train import main as train_main
 
     train_main(args.kind, args.recipe, args.out, resume=args.resume)
+
+
+def assemble(args: argparse.Namespace) -> None:
+    """Collect a finished run into a model folder."""
+    from kineograph.train.stages import assemble as collect
+
+    collect(args.run_folder, args.output)
+    print(args.output)
 
 
 def evaluate(args: argparse.Namespace) -> None:

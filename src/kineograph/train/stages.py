@@ -6,10 +6,11 @@ its own: `RUN/vae`, `RUN/latents`, `RUN/tokenizer`, `RUN/dit`, `RUN/upsampler`.
 
 from __future__ import annotations
 
-import shutil
+import json
 from pathlib import Path
 
 from kineograph.errors import RequestError
+from kineograph.media.files import atomic_write, write_json
 from kineograph.train.engine import say_line, train
 from kineograph.train.plots import plot_log
 from kineograph.train.recipe import (
@@ -20,8 +21,6 @@ from kineograph.train.recipe import (
     VaeRecipe,
     load_recipe,
 )
-
-WEIGHTS = ("vae", "dit", "text", "upsampler")
 
 
 def _need(path: Path, stage: str) -> Path:
@@ -87,20 +86,34 @@ STAGES = {
 
 
 def run_stage(kind: str, recipe: Path, out: Path, *, resume: bool) -> None:
-    """Run a stage to its end or to an interrupt, and plot its log."""
+    """Run a stage to its end and plot its log.
+
+    Raises `KeyboardInterrupt` where a signal stopped it, with its state on disk, so that whoever
+    called ends as interrupted; `RequestError` for an unknown stage or one whose turn has not come.
+    """
     if kind not in STAGES:
         raise RequestError(f"unknown stage {kind!r}; allowed: {', '.join(STAGES)}")
     finished = STAGES[kind](recipe, out, resume=resume)
     if (out / "log.jsonl").exists():
         plot_log(out / "log.jsonl", out / "log.png")
-    say_line(f"{kind}: finished" if finished else f"{kind}: stopped; --resume goes on from here")
+    if not finished:
+        raise KeyboardInterrupt
+    say_line(f"{kind}: finished")
 
 
 def assemble(run: Path, folder: Path) -> None:
-    """Collect the finished weights of a run into a model folder."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Collect the finished weights of a run into a model folder.
+
+    Raises `RequestError` naming the first file that is missing, before anything is written.
+    """
     sources = [run / "dit" / f"{name}.safetensors" for name in ("dit", "text", "vae")]
     sources += [run / "upsampler" / "upsampler.safetensors"]
     sources += [run / "tokenizer" / "tokenizer.json", run / "tokenizer" / "words.json"]
     for source in sources:
-        shutil.copyfile(_need(source, source.parent.name), folder / source.name)
+        _need(source, source.parent.name)
+    model = json.loads(_need(run / "dit" / "recipe.json", "dit").read_text())["model"]
+    folder.mkdir(parents=True, exist_ok=True)
+    for source in sources:
+        with atomic_write(folder / source.name) as file:
+            file.write(source.read_bytes())
+    write_json(folder / "model.json", {"preset": model})
