@@ -27,7 +27,7 @@ from kineograph.train.engine import step_generator
 from kineograph.train.latents import read_latents
 from kineograph.train.recipe import DiTRecipe
 from kineograph.weights.files import build, save_weights
-from kineograph.world.captions import caption
+from kineograph.world.captions import Language, caption
 from kineograph.world.scene import WORLD_VERSION, Scene
 
 VALIDATION_SIGMAS = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -107,13 +107,13 @@ class DiTTask:
         r = self.recipe
         texts = []
         for scene in scenes:
-            language = "zh" if rng.random() < r.chinese_share else "en"
+            language: Language = "zh" if rng.random() < r.chinese_share else "en"
             text = caption(scene, language, rng, typo_rate=r.typo_rate)
             texts.append("" if rng.random() < r.text_dropout else text)
         return texts
 
     def _batch(self, step: int) -> tuple[Float[Tensor, "b c t h w"], list[str]]:
-        """Return latents of one aspect ratio and their captions; without replacement in a bucket."""
+        """Return latents of one aspect ratio, none of them twice, and their captions."""
         rng = random.Random(f"dit {self.schedule.seed} {step}")
         sizes = [len(b.scenes) for b in self.buckets]
         bucket = rng.choices(self.buckets, sizes)[0]
@@ -143,7 +143,7 @@ class DiTTask:
         count = self.recipe.validation_clips
         x0 = self.held.latent[:count].float()
         rng = random.Random(0)
-        languages = ("en", "zh")
+        languages: tuple[Language, Language] = ("en", "zh")
         captions = [
             caption(s, languages[i % 2], rng) for i, s in enumerate(self.held.scenes[:count])
         ]
@@ -174,9 +174,8 @@ class DiTTask:
             negative = model.context(self.tokenizer, [""] * len(captions)).float()
         spec = self.spec
         fn = guided(velocity, context, negative, spec.guidance_scale)
-        state = start(noise, spec.solver)
-        for state in sample(fn, state, make_sigmas(spec.steps, spec.shift)):  # noqa: B007
-            pass
+        sigmas = make_sigmas(spec.steps, spec.shift)
+        *_, state = sample(fn, start(noise, spec.solver), sigmas)
         assert isinstance(self.vae, VideoVAE)
         with torch.autocast("cpu", torch.bfloat16):
             made = self.vae.decode(self.vae.denormalise(state.x))
@@ -195,4 +194,3 @@ class DiTTask:
         save_weights(folder / "text.safetensors", self.model.text, self.spec.text, metadata, dtype)
         assert isinstance(self.vae, VideoVAE)
         save_weights(folder / "vae.safetensors", self.vae, self.vae.config, metadata, dtype)
-

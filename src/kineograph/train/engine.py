@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from pickle import UnpicklingError
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 import torch
 from torch import Tensor, nn
 
-from kineograph.errors import RequestError
+from kineograph.errors import KineographError, RequestError
 from kineograph.media.files import atomic_write, write_json
 from kineograph.train.muon import Muon
 from kineograph.train.recipe import Recipe, Schedule
@@ -32,7 +33,9 @@ class Task(Protocol):
 
     module: nn.Module
     schedule: Schedule
-    recipe: Recipe
+
+    @property
+    def recipe(self) -> Recipe: ...
 
     def is_matrix(self, name: str, parameter: nn.Parameter) -> bool:
         """Return whether Muon, rather than AdamW, steps this parameter."""
@@ -108,7 +111,10 @@ class Engine:
 
     def load(self) -> None:
         """Continue from the checkpoint of the run folder."""
-        state = torch.load(self.checkpoint_path, weights_only=True)
+        try:
+            state = torch.load(self.checkpoint_path, weights_only=True)
+        except (RuntimeError, EOFError, UnpicklingError) as error:
+            raise RequestError(f"{self.checkpoint_path} is no checkpoint of ours") from error
         self.task.module.load_state_dict(state["module"])
         for mine, saved in zip(self.average, state["average"], strict=True):
             mine.copy_(saved)
@@ -118,7 +124,10 @@ class Engine:
         self.step, self.seconds = state["step"], state["seconds"]
 
     def advance(self) -> dict[str, float]:
-        """Take one step and return its figures."""
+        """Take one step and return its figures.
+
+        Raises `KineographError`, with every weight as it was, if the loss is not finite.
+        """
         rate = self.schedule.rate(self.step)
         for optimizer, lr in zip(
             self.optimizers, (self.schedule.lr, self.schedule.muon_lr), strict=False
@@ -126,11 +135,14 @@ class Engine:
             for group in optimizer.param_groups:
                 group["lr"] = lr * rate
         loss, figures = self.task.loss(self.step)
-        loss.backward()  # type: ignore[no-untyped-call] - torch's own
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.schedule.clip)
+        loss.backward()
+        norm = float(nn.utils.clip_grad_norm_(self.parameters, self.schedule.clip))
         value = float(loss.detach())
-        if not math.isfinite(value):
-            raise RuntimeError(f"the loss is {value} at step {self.step}; the checkpoint is sound")
+        for what, number in (("loss", value), ("gradient norm", norm)):
+            if not math.isfinite(number):  # before a weight has seen it
+                raise KineographError(
+                    f"the {what} is {number} at step {self.step}; the last checkpoint is sound"
+                )
         for optimizer in self.optimizers:
             optimizer.step()
         for parameter in self.parameters:
@@ -138,7 +150,7 @@ class Engine:
         decay = min(self.schedule.ema, (self.step + 1) / (self.step + 10))
         torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)
         self.step += 1
-        return {"loss": value, "grad_norm": float(norm), "rate": rate, **figures}
+        return {"loss": value, "grad_norm": norm, "rate": rate, **figures}
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -160,46 +172,50 @@ class Engine:
         Stops cleanly, with a checkpoint, on SIGINT and SIGTERM, or at step `stop_after`.
         """
         stopped = _StopFlag()
-        log = (self.folder / "log.jsonl").open("a")
         recent: list[dict[str, float]] = []
         saved = mark = time.monotonic()
-        last = min(self.schedule.steps, stop_after or self.schedule.steps)
-        with log, stopped:
+        s = self.schedule
+        last = s.steps if stop_after is None else min(s.steps, stop_after)
+        with (self.folder / "log.jsonl").open("a") as log, stopped:
             while self.step < last and not stopped:
-                figures = self.advance()
+                recent.append(self.advance())
                 now = time.monotonic()
                 self.seconds += now - mark
                 mark = now
-                recent.append(figures)
-                s = self.schedule
                 if self.step % s.log_every == 0 or self.step == last:
                     mean = {k: sum(r[k] for r in recent) / len(recent) for k in recent[-1]}
-                    row = {"step": self.step, "seconds": round(self.seconds, 1), **mean}
-                    log.write(json.dumps(row) + "\n")
-                    log.flush()
+                    row = self._log(log, mean)
                     say(_line(row, s.steps, self.seconds))
                     recent = []
                 if self.step % s.validate_every == 0 or self.step == s.steps:
                     with self.averaged(), torch.no_grad():
                         result = self.task.validate(self.folder, self.step)
-                    row = {"step": self.step, "seconds": round(self.seconds, 1), **result}
-                    log.write(json.dumps({"validation": row}) + "\n")
-                    log.flush()
+                    self._log(log, result, "validation")
                     say("  validation " + " ".join(f"{k} {v:.4g}" for k, v in result.items()))
                     mark = time.monotonic()
                 if now - saved > s.checkpoint_seconds:
                     self.save()
                     saved = mark = time.monotonic()
             self.save()
-        if self.step < self.schedule.steps:
+        if self.step < s.steps:
             return False
         with self.averaged(), torch.no_grad():
             self.task.finish(self.folder)
         return True
 
+    def _log(self, log: TextIO, figures: dict[str, float], kind: str = "") -> dict[str, float]:
+        """Append a row to the log and return it; one of another `kind` than training says so."""
+        row = {"step": self.step, "seconds": round(self.seconds, 1), **figures}
+        log.write(json.dumps({kind: row} if kind else row) + "\n")
+        log.flush()
+        return row
+
 
 class _StopFlag:
-    """True once SIGINT or SIGTERM came; the step in flight is finished first."""
+    """True once SIGINT or SIGTERM came; the step in flight is finished first.
+
+    A second signal does not wait: it raises `KeyboardInterrupt`, and the last checkpoint counts.
+    """
 
     def __init__(self) -> None:
         self.raised = False
@@ -210,6 +226,8 @@ class _StopFlag:
 
     def __enter__(self) -> _StopFlag:
         def stop(_signal: int, _frame: FrameType | None) -> None:
+            if self.raised:
+                raise KeyboardInterrupt
             self.raised = True
 
         try:
@@ -246,7 +264,7 @@ def train(task: Task, folder: Path, *, resume: bool, stop_after: int | None = No
     engine = Engine(task, folder)
     if engine.checkpoint_path.exists():
         if not resume:
-            raise RequestError(f"{folder} already holds a run; add --resume or choose another --out")
+            raise RequestError(f"{folder} holds a run; add --resume or choose another --out")
         saved = json.loads((folder / "recipe.json").read_text())
         if saved != recipe:
             raise RequestError(f"{folder} was started with another recipe; choose another --out")

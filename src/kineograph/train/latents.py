@@ -11,22 +11,24 @@ from __future__ import annotations
 import json
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from kineograph.errors import RequestError
-from kineograph.media.files import write_json
+from kineograph.media.files import atomic_write, write_json
 from kineograph.models.vae import VideoVAE
 from kineograph.presets import get_preset
 from kineograph.train.clips import VALIDATION_SEED, render_clips, to_float, validation_scenes
 from kineograph.train.engine import say_line
 from kineograph.train.recipe import LatentRecipe
-from kineograph.weights.files import build
+from kineograph.weights.files import build, save_tensors
+from kineograph.weights.header import sha256
 from kineograph.world.draw import BASE_SIZES, draw_scene
 from kineograph.world.scene import Scene, scene_from_dict
 
@@ -34,7 +36,9 @@ STATISTICS_CLIPS = 512
 
 
 @torch.no_grad()
-def encode_clips(vae: VideoVAE, scenes: list[Scene], *, compiled: bool) -> Float[Tensor, "n c t h w"]:
+def encode_clips(
+    vae: VideoVAE, scenes: list[Scene], *, compiled: bool
+) -> Float[Tensor, "n c t h w"]:
     """Render scenes of one aspect ratio and return the raw latent means."""
     parts = []
     for first in range(0, len(scenes), 50):
@@ -56,12 +60,17 @@ def shard_plan(recipe: LatentRecipe) -> list[tuple[str, list[int]]]:
 
 
 def write_latents(recipe: LatentRecipe, vae_path: Path, folder: Path) -> None:
-    """Fill a store, or go on filling it."""
+    """Fill a store, or go on filling it.
+
+    Raises `RequestError` if the store was started by another recipe or with another VAE.
+    """
     spec = get_preset(recipe.model)
     vae = build("vae", vae_path)
     assert isinstance(vae, VideoVAE)
     vae.eval()
+    assert spec.vae.z_dim == vae.config.z_dim
     folder.mkdir(parents=True, exist_ok=True)
+    _claim(folder, {**asdict(recipe), "vae": sha256(vae_path)})
     statistics = folder / "statistics.json"
     if not statistics.exists():
         scenes = [draw_scene(VALIDATION_SEED // 2 + i) for i in range(STATISTICS_CLIPS)]
@@ -71,15 +80,13 @@ def write_latents(recipe: LatentRecipe, vae_path: Path, folder: Path) -> None:
     numbers = json.loads(statistics.read_text())
     shift = torch.tensor(numbers["mean"])[None, :, None, None, None]
     scale = torch.tensor(numbers["std"])[None, :, None, None, None]
-    jobs = [
-        (f"{k:03d}", [draw_seed for draw_seed in seeds], ratio)
-        for k, (ratio, seeds) in enumerate(shard_plan(recipe))
-    ]
+    jobs = [(f"{k:03d}", ratio, seeds) for k, (ratio, seeds) in enumerate(shard_plan(recipe))]
     todo = [j for j in jobs if not (folder / f"{j[0]}.safetensors").exists()]
     start = time.monotonic()
-    for done, (name, seeds, ratio) in enumerate(todo):
+    for done, (name, ratio, seeds) in enumerate(todo):
         scenes = [draw_scene(s, aspect_ratio=ratio) for s in seeds]
-        _write_shard(folder, name, (encode_clips(vae, scenes, compiled=recipe.compiled) - shift) / scale, scenes)
+        latent = (encode_clips(vae, scenes, compiled=recipe.compiled) - shift) / scale
+        _write_shard(folder, name, latent, scenes)
         spent = time.monotonic() - start
         left = spent / (done + 1) * (len(todo) - done - 1)
         say_line(f"shard {name} {ratio}: {len(scenes)} clips, {spent:.0f}s, eta {left:.0f}s")
@@ -87,15 +94,22 @@ def write_latents(recipe: LatentRecipe, vae_path: Path, folder: Path) -> None:
         scenes = validation_scenes(recipe.validation_clips)
         latent = (encode_clips(vae, scenes, compiled=recipe.compiled) - shift) / scale
         _write_shard(folder, "validation", latent, scenes)
-    assert spec.vae.z_dim == scale.shape[1]
+
+
+def _claim(folder: Path, made_of: dict[str, Any]) -> None:
+    """Write down what a store is made of, or refuse one that is made of something else."""
+    path = folder / "recipe.json"
+    if path.exists() and json.loads(path.read_text()) != made_of:
+        raise RequestError(f"{folder} was started with another recipe or VAE; choose another --out")
+    write_json(path, made_of)
 
 
 def _write_shard(folder: Path, name: str, latent: Tensor, scenes: list[Scene]) -> None:
     lines = "".join(json.dumps(s.to_dict()) + "\n" for s in scenes)
-    (folder / f"{name}.jsonl").write_text(lines)
-    temporary = folder / f"{name}.tmp"
-    save_file({"latent": latent.to(torch.bfloat16).contiguous()}, temporary)
-    temporary.replace(folder / f"{name}.safetensors")
+    with atomic_write(folder / f"{name}.jsonl") as file:
+        file.write(lines.encode())
+    # Last: a shard is there when its latents are.
+    save_tensors(folder / f"{name}.safetensors", {"latent": latent.to(torch.bfloat16)}, {})
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,17 @@ HIDDEN = {"step", "seconds", "rate"}
 
 
 def read_log(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return the training rows and the validation rows of a log; a row logged twice counts once."""
+    """Return the training rows and the validation rows of a log; a row logged twice counts once.
+
+    A line that a power cut left unfinished is skipped.
+    """
     training: dict[int, dict[str, Any]] = {}
     validation: dict[int, dict[str, Any]] = {}
     for line in path.read_text().splitlines():
-        row = json.loads(line)
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
         if "validation" in row:
             validation[row["validation"]["step"]] = row["validation"]
         else:

@@ -16,7 +16,7 @@ from kineograph.media.files import atomic_write, write_json
 from kineograph.media.sheet import contact_sheet, save_png
 from kineograph.media.video import open_writer
 from kineograph.world.camera import camera_track, project
-from kineograph.world.captions import caption
+from kineograph.world.captions import Language, caption
 from kineograph.world.draw import BASE_SIZES, CLIP_TIMES, FPS, draw_scene
 from kineograph.world.physics import GRAVITY, simulate
 from kineograph.world.render import render
@@ -25,6 +25,7 @@ from kineograph.world.splits import split_of
 
 SHEET_COLUMNS = 6
 MAX_SCALE = 16
+LANGUAGES: tuple[Language, Language] = ("en", "zh")
 
 
 def truth(scene: Scene) -> dict[str, Any]:
@@ -100,7 +101,7 @@ def write_samples(
     for i in range(count):
         scene = draw_scene(seed + i, aspect_ratio=aspect_ratio, split="any")
         rng = random.Random(f"sample {seed + i}")
-        captions = {k: caption(scene, k, rng) for k in ("en", "zh")}
+        captions = {k: caption(scene, k, rng) for k in LANGUAGES}
         name = f"{i:05d}"
         lines.append(json.dumps({"clip": f"{name}.mp4", **captions}, ensure_ascii=False))
         if not (out / f"{name}.json").exists():
@@ -129,7 +130,7 @@ def write_sheet(
     picks = np.linspace(0, len(CLIP_TIMES) - 1, SHEET_COLUMNS).round().astype(int)
     for i in range(count):
         scene = draw_scene(seed + i, aspect_ratio=aspect_ratio, split="any")
-        language = ("en", "zh")[i % 2]
+        language = LANGUAGES[i % 2]
         captions.append(caption(scene, language, random.Random(f"sheet {seed + i}"), full=True))
         height, width = BASE_SIZES[aspect_ratio]
         size = (height * scale, width * scale)

@@ -158,7 +158,7 @@ def _hit(kind: Tensor, r: Tensor, o: Vec, d: Vec) -> tuple[Tensor, Tensor, Tenso
 class _Objects(NamedTuple):
     """Where the objects of a `FrameBatch` are, and their shapes."""
 
-    count: int
+    number: int
     centre: Tensor
     matrix: Tensor
     shape: Tensor
@@ -178,7 +178,7 @@ class _Objects(NamedTuple):
     def pick(self, at: _Surface, values: Tensor, *columns: int) -> Vec:
         """Return columns of per-object numbers `f n k`, each pixel's of its own object."""
         picked = [values[:, 0, i : i + 1] + 0 * at.t for i in columns]
-        for n in range(1, self.count):
+        for n in range(1, self.number):
             mine = at.which == float(n)
             picked = [
                 torch.where(mine, values[:, n, i : i + 1], p)
@@ -213,7 +213,7 @@ def _meet(objects: _Objects, o: Vec, d: Vec) -> _Surface:
     """Return the nearest thing along each ray: an object, the floor or the sky."""
     t, normal, stripe = objects.trace(0, o, d)
     which = torch.zeros_like(t)
-    for n in range(1, objects.count):
+    for n in range(1, objects.number):
         tn, nn, sn = objects.trace(n, o, d)
         w = tn < t
         t = torch.minimum(t, tn)
@@ -233,7 +233,7 @@ def _shadows(objects: _Objects, at: _Surface, sun: Vec) -> tuple[Tensor, Tensor]
     """Return whether the sun is seen (0 or 1) and how much of the sky is."""
     start = [at.point[i] + 0.012 * at.normal[i] for i in range(3)]
     lit, occlusion = torch.ones_like(at.t), torch.ones_like(at.t)
-    for n in range(objects.count):
+    for n in range(objects.number):
         toward = [s + 0 * at.dist for s in sun]
         lit = torch.where(objects.trace(n, start, toward)[0] < 1e8, 0.0, lit)
         c = [objects.centre[:, n, i : i + 1] - at.point[i] for i in range(3)]
