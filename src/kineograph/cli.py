@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from kineograph import __version__
 from kineograph.errors import KineographError, RequestError, WeightsError
-from kineograph.presets import DEFAULT_MODEL, PRESETS
+from kineograph.presets import DEFAULT_MODEL
 from kineograph.request import (
     GenerationRequest,
     changed,
@@ -29,10 +29,11 @@ from kineograph.request import (
     read_sidecar,
     request_from_sidecar,
 )
-from kineograph.spec import ASPECT_RATIOS, ModelSpec
+from kineograph.spec import ASPECT_RATIOS
 
 if TYPE_CHECKING:
     from kineograph.generate import Event
+    from kineograph.weights.folder import Entry
 
 STAGES = ("vae", "tokenizer", "latents", "dit", "upsampler")  # those of train/stages.py
 PLAIN_LINE_EVERY = 5.0  # seconds between lines of progress where no terminal shows a bar
@@ -227,7 +228,9 @@ def _weights(sidecar: Path) -> dict[str, str]:
 
 def models(args: argparse.Namespace) -> None:
     """List the models: sizes, licence, weights."""
-    rows = [_model_row(spec) for spec in PRESETS.values()]
+    from kineograph.weights.folder import inventory
+
+    rows = [_model_row(entry) for entry in inventory()]
     if args.json:
         print(json.dumps(rows, ensure_ascii=False, indent=2))
         return
@@ -249,18 +252,13 @@ def models(args: argparse.Namespace) -> None:
     Console().print(table)
 
 
-def _model_row(spec: ModelSpec) -> dict[str, Any]:
-    from importlib.resources import as_file, files
-
-    from kineograph.weights.header import read_header
-
-    with as_file(files("kineograph") / "assets" / spec.name) as folder:
-        headers = [read_header(path) for path in sorted(folder.glob("*.safetensors"))]
+def _model_row(entry: Entry) -> dict[str, Any]:
+    spec = entry.spec
     return {
         "name": spec.name,
         "summary": spec.summary,
-        "parameters": sum(header.parameters for header in headers),
-        "bytes": sum(header.bytes for header in headers),
+        "parameters": entry.parameters,
+        "bytes": entry.bytes,
         "fps": spec.fps,
         "num_frames": spec.allowed_frames(),
         "durations": [frames / spec.fps for frames in spec.allowed_frames()],
@@ -268,7 +266,7 @@ def _model_row(spec: ModelSpec) -> dict[str, Any]:
         "languages": list(spec.languages),
         "licence": spec.licence,
         "source": spec.source,
-        "here": bool(headers),
+        "here": entry.folder is not None,
     }
 
 
@@ -349,6 +347,8 @@ def _progress() -> Iterator[Callable[[Event], None]]:
                 bar.console.print(
                     _line(event), style="yellow", markup=False, highlight=False, soft_wrap=True
                 )
+            if event.stage == "preview":
+                bar.stop()  # the frames are drawn where the bar was
             if event.total > 0:
                 if event.stage not in tasks:
                     tasks[event.stage] = bar.add_task(event.stage)
