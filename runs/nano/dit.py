@@ -4,5 +4,6 @@ from kineograph.train.recipe import DiTRecipe, Schedule
 
 RECIPE = DiTRecipe(
     model="nano",
-    schedule=Schedule(steps=5000, lr=1.5e-3, muon_lr=3e-3, ema=0.998, decay_share=0.4),
+    batch=16,
+    schedule=Schedule(steps=3200, lr=1.2e-3, muon_lr=2.5e-3, ema=0.998, decay_share=0.45),
 )

@@ -4,6 +4,6 @@ from kineograph.train.recipe import Schedule, UpsamplerRecipe
 
 RECIPE = UpsamplerRecipe(
     model="nano",
-    schedule=Schedule(steps=700, lr=1e-3, muon_lr=2e-3, weight_decay=0.0, ema=0.99,
-                      validate_every=200, decay_share=0.5),
+    schedule=Schedule(steps=450, lr=1e-3, muon_lr=2e-3, weight_decay=0.0, ema=0.99,
+                      validate_every=150, decay_share=0.5),
 )  # fmt: skip
