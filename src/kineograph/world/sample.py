@@ -20,7 +20,7 @@ from kineograph.world.captions import Language, caption
 from kineograph.world.draw import BASE_SIZES, CLIP_TIMES, FPS, draw_scene
 from kineograph.world.physics import GRAVITY, simulate
 from kineograph.world.render import render
-from kineograph.world.scene import WORLD_VERSION, Scene
+from kineograph.world.scene import WORLD_VERSION, Scene, scene_from_dict
 from kineograph.world.splits import split_of
 
 SHEET_COLUMNS = 6
@@ -65,12 +65,16 @@ def truth(scene: Scene) -> dict[str, Any]:
     }
 
 
-def _check(aspect_ratio: str, scale: int) -> None:
+def _check(count: int, seed: int, aspect_ratio: str, scale: int) -> None:
     if aspect_ratio not in BASE_SIZES:
         allowed = ", ".join(BASE_SIZES)
         raise RequestError(f"unknown aspect ratio {aspect_ratio!r}; allowed: {allowed}")
     if not 1 <= scale <= MAX_SCALE:
         raise RequestError(f"scale {scale} is not between 1 and {MAX_SCALE}")
+    if count < 1:
+        raise RequestError(f"count {count} is not allowed; 1 or more is")
+    if seed < 0:
+        raise RequestError(f"seed {seed} is not allowed; 0 or more is")
 
 
 def _clip(scene: Scene, scale: int, *, compiled: bool) -> NDArray[np.uint8]:
@@ -94,8 +98,11 @@ def write_samples(
     """Write `count` clips as NNNNN.mp4 and NNNNN.json (truth), and captions.jsonl.
 
     Clip i is the scene of seed + i. Existing clips are kept, so that a stopped run goes on.
+
+    Raises:
+        RequestError: an argument is out of range, or the folder holds clips of other scenes.
     """
-    _check(aspect_ratio, scale)
+    _check(count, seed, aspect_ratio, scale)
     out.mkdir(parents=True, exist_ok=True)
     lines = []
     for i in range(count):
@@ -104,7 +111,7 @@ def write_samples(
         captions = {k: caption(scene, k, rng) for k in LANGUAGES}
         name = f"{i:05d}"
         lines.append(json.dumps({"clip": f"{name}.mp4", **captions}, ensure_ascii=False))
-        if not (out / f"{name}.json").exists():
+        if not _is_there(out / f"{name}.json", scene):
             frames = _clip(scene, scale, compiled=compiled)
             with open_writer(out / f"{name}.mp4", FPS, frames.shape[2], frames.shape[1]) as writer:
                 writer.write(frames)
@@ -113,6 +120,15 @@ def write_samples(
             on_progress(i + 1, count)
     with atomic_write(out / "captions.jsonl") as file:
         file.write(("\n".join(lines) + "\n").encode())
+
+
+def _is_there(path: Path, scene: Scene) -> bool:
+    """Return whether a clip with its truth is on disk; another scene's is refused."""
+    if not path.exists():
+        return False
+    if scene_from_dict(json.loads(path.read_text(encoding="utf-8"))["scene"]) != scene:
+        raise RequestError(f"{path} is of another scene; choose another folder")
+    return True
 
 
 def write_sheet(
@@ -125,7 +141,7 @@ def write_sheet(
     scale: int = 2,
 ) -> None:
     """Write a contact sheet: one clip a row, with its caption, alternately English and Chinese."""
-    _check(aspect_ratio, scale)
+    _check(count, seed, aspect_ratio, scale)
     clips, captions = [], []
     picks = np.linspace(0, len(CLIP_TIMES) - 1, SHEET_COLUMNS).round().astype(int)
     for i in range(count):
