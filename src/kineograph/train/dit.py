@@ -192,5 +192,3 @@ class DiTTask:
         dtype = torch.bfloat16
         save_weights(folder / "dit.safetensors", self.model.dit, self.spec.dit, metadata, dtype)
         save_weights(folder / "text.safetensors", self.model.text, self.spec.text, metadata, dtype)
-        assert isinstance(self.vae, VideoVAE)
-        save_weights(folder / "vae.safetensors", self.vae, self.vae.config, metadata, dtype)

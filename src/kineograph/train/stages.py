@@ -1,13 +1,16 @@
 """The stages that make a model, by the names the command line gives them.
 
 A run folder holds one folder a stage; a stage finds what it needs of the earlier ones beside
-its own: `RUN/vae`, `RUN/latents`, `RUN/tokenizer`, `RUN/dit`, `RUN/upsampler`.
+its own: `RUN/vae`, `RUN/decoder`, `RUN/tokenizer`, `RUN/latents`, `RUN/dit`, `RUN/upsampler`.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+
+import torch
 
 from kineograph.errors import RequestError
 from kineograph.media.files import atomic_write, write_json
@@ -21,6 +24,7 @@ from kineograph.train.recipe import (
     VaeRecipe,
     load_recipe,
 )
+from kineograph.weights.files import load_weights, save_weights
 
 
 def _need(path: Path, stage: str) -> Path:
@@ -34,6 +38,14 @@ def run_vae(recipe: Path, out: Path, *, resume: bool) -> bool:
     from kineograph.train.vae import VaeTask
 
     return train(VaeTask(load_recipe(recipe, VaeRecipe)), out, resume=resume)
+
+
+def run_decoder(recipe: Path, out: Path, *, resume: bool) -> bool:
+    """Train the VAE's decoder further, on whole clips."""
+    from kineograph.train.vae import DecoderTask
+
+    vae = _need(out.parent / "vae" / "vae.safetensors", "vae")
+    return train(DecoderTask(load_recipe(recipe, VaeRecipe), vae), out, resume=resume)
 
 
 def run_tokenizer(recipe: Path, out: Path, *, resume: bool) -> bool:
@@ -72,12 +84,13 @@ def run_upsampler(recipe: Path, out: Path, *, resume: bool) -> bool:
     """Train the upsampler."""
     from kineograph.train.upsampler import UpsamplerTask
 
-    vae = _need(out.parent / "vae" / "vae.safetensors", "vae")
+    vae = _need(out.parent / "decoder" / "vae.safetensors", "decoder")
     return train(UpsamplerTask(load_recipe(recipe, UpsamplerRecipe), vae), out, resume=resume)
 
 
 STAGES = {
     "vae": run_vae,
+    "decoder": run_decoder,
     "tokenizer": run_tokenizer,
     "latents": run_latents,
     "dit": run_dit,
@@ -106,14 +119,22 @@ def assemble(run: Path, folder: Path) -> None:
 
     Raises `RequestError` naming the first file that is missing, before anything is written.
     """
-    sources = [run / "dit" / f"{name}.safetensors" for name in ("dit", "text", "vae")]
+    sources = [run / "dit" / f"{name}.safetensors" for name in ("dit", "text")]
     sources += [run / "upsampler" / "upsampler.safetensors"]
     sources += [run / "tokenizer" / "tokenizer.json", run / "tokenizer" / "words.json"]
-    for source in sources:
+    vae = run / "decoder" / "vae.safetensors"
+    statistics = run / "latents" / "statistics.json"
+    for source in (*sources, vae, statistics):
         _need(source, source.parent.name)
     model = json.loads(_need(run / "dit" / "recipe.json", "dit").read_text())["model"]
+    config, tensors, metadata = load_weights(vae, "vae")
+    numbers = json.loads(statistics.read_text())
+    config = replace(
+        config, latents_mean=tuple(numbers["mean"]), latents_std=tuple(numbers["std"])
+    )
     folder.mkdir(parents=True, exist_ok=True)
     for source in sources:
         with atomic_write(folder / source.name) as file:
             file.write(source.read_bytes())
+    save_weights(folder / vae.name, tensors, config, metadata, torch.bfloat16)
     write_json(folder / "model.json", {"preset": model})
