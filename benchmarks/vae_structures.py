@@ -4,7 +4,7 @@
 
 Prints the reconstruction PSNR (dB, training batches, mean of the last ten steps) that each
 structure reaches in the same time on one thread.
-"""  # noqa: D400 - the usage line ends the summary's paragraph
+"""
 
 from __future__ import annotations
 
