@@ -1,4 +1,3 @@
-# ruff: noqa: T201
 """Print how accurate each solver is; the tables of docs/flow.md come from here.
 
     python benchmarks/solver_order.py
