@@ -15,9 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from pickle import UnpicklingError
 from types import FrameType
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol, TextIO, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +27,7 @@ from kineograph.train.muon import Muon
 from kineograph.train.recipe import Recipe, Schedule
 
 
+@runtime_checkable
 class Task(Protocol):
     """What the engine needs of a part that is trained."""
 
@@ -113,7 +113,9 @@ class Engine:
         """Continue from the checkpoint of the run folder."""
         try:
             state = torch.load(self.checkpoint_path, weights_only=True)
-        except (RuntimeError, EOFError, UnpicklingError) as error:
+        except OSError:
+            raise
+        except Exception as error:  # what a damaged pickle raises depends on where it is cut
             raise RequestError(f"{self.checkpoint_path} is no checkpoint of ours") from error
         self.task.module.load_state_dict(state["module"])
         for mine, saved in zip(self.average, state["average"], strict=True):

@@ -113,7 +113,10 @@ def load_recipe(path: Path, kind: type[Any]) -> Any:  # noqa: ANN401 - the calle
     """Run a recipe file and return its RECIPE; a `RequestError` says what is wrong with it."""
     if not path.is_file():
         raise RequestError(f"recipe {str(path)!r} is not a file")
-    recipe = runpy.run_path(str(path)).get("RECIPE")
+    try:
+        recipe = runpy.run_path(str(path)).get("RECIPE")
+    except Exception as error:
+        raise RequestError(f"recipe {path} fails: {type(error).__name__}: {error}") from error
     if not isinstance(recipe, kind):
         raise RequestError(f"{path} must define RECIPE as a {kind.__name__}, not {recipe!r}")
     return recipe

@@ -1,0 +1,189 @@
+"""The transformer's training: exact resume, what is given is not learnt, the loss goes down."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+
+import pytest
+import torch
+
+from kineograph.flow.loss import SigmaBins
+from kineograph.presets import TINY
+from kineograph.train import dit
+from kineograph.train.dit import VALIDATION_SIGMAS, DiTTask, draw_known
+from kineograph.train.engine import Engine, train
+from kineograph.train.recipe import DiTRecipe, Schedule
+from kineograph.weights.files import load_weights
+
+RECIPE = DiTRecipe(
+    "tiny",
+    Schedule(4, warmup=2, log_every=2, validate_every=100),
+    batch=2,
+    validation_clips=2,
+    known_share=0.5,
+)
+
+
+@pytest.fixture(scope="module")
+def make(store, tiny_vae, tokenizer):
+    def task(**settings) -> DiTTask:
+        return DiTTask(replace(RECIPE, **settings), store, tiny_vae, tokenizer)
+
+    return task
+
+
+@pytest.fixture(scope="module")
+def run(make, tmp_path_factory):
+    """A finished run of four steps."""
+    folder = tmp_path_factory.mktemp("dit")
+    assert train(make(), folder, resume=False)
+    return folder
+
+
+def test_a_stopped_run_ends_in_the_bits_of_one_left_alone(run, make, tmp_path, same_state):
+    assert not train(make(), tmp_path, resume=False, stop_after=2)
+    engine = Engine(make(), tmp_path)
+    engine.load()
+    assert sum(engine.task.bins.weights) > 0  # the losses by level are a part of the state
+    for _ in range(2):
+        engine.advance()
+    with engine.averaged(), torch.no_grad():
+        result = engine.task.validate(tmp_path, 4)
+    engine.save()
+    assert same_state(tmp_path, run)
+    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    logged = rows[-1]["validation"]
+    assert result == {k: v for k, v in logged.items() if k not in ("step", "seconds")}
+
+
+def test_validation_tells_the_loss_at_fixed_levels_and_of_every_bin(run):
+    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    (row,) = [row["validation"] for row in rows if "validation" in row]
+    levels = [row[f"loss@{level}"] for level in VALIDATION_SIGMAS]
+    assert row["loss"] == pytest.approx(sum(levels) / len(levels))
+    bins = {k: v for k, v in row.items() if k.startswith("bin")}
+    assert bins and all(v > 0 for v in bins.values())
+    assert (run / "dit-000004.png").stat().st_size > 1000
+
+
+def test_a_finished_run_has_both_networks_averaged(run, make):
+    state = torch.load(run / "checkpoint.pt", weights_only=True)
+    names = [name for name, _ in make().module.named_parameters()]
+    average = dict(zip(names, state["average"], strict=True))
+    for kind, config in (("dit", TINY.dit), ("text", TINY.text)):
+        stored, tensors, metadata = load_weights(run / f"{kind}.safetensors", kind)
+        assert stored == config
+        assert "DiTRecipe" in metadata["recipe"]
+        for name, tensor in tensors.items():
+            assert torch.equal(tensor, average[f"{kind}.{name}"].to(tensor.dtype))
+
+
+def test_batches_are_functions_of_the_step(make):
+    task = make()
+    (x0, texts), (again, same_texts) = task._batch(3), make()._batch(3)
+    assert torch.equal(x0, again) and texts == same_texts
+    assert x0.shape[:3] == (2, 8, 2)
+    assert not torch.equal(x0[0], x0[1])
+    assert any(task._batch(step)[1] != texts for step in range(4, 8))
+
+
+def test_captions_are_dropped_and_translated_in_their_shares(make):
+    def texts(**settings: float) -> list[str]:
+        task, rng = make(**settings), random.Random(0)
+        return task._captions(task.held.scenes * 10, rng)
+
+    assert set(texts(text_dropout=1.0)) == {""}
+    assert all(text.isascii() and text for text in texts(text_dropout=0.0, chinese_share=0.0))
+    assert all(not text.isascii() for text in texts(text_dropout=0.0, chinese_share=1.0))
+    assert 3 < sum(text == "" for text in texts(text_dropout=0.5)) < 17
+
+
+def test_what_is_given_has_no_noise_and_no_weight(make, monkeypatch):
+    task, seen = make(), {}
+    known = torch.tensor([[True, False], [False, True]])
+    monkeypatch.setattr(dit, "draw_known", lambda *_: known)
+    inner, loss = task.model.dit.forward, dit.flow_loss
+
+    def forward(latent, sigma, context):
+        seen.update(latent=latent, sigma=sigma)
+        return inner(latent, sigma, context)
+
+    def weighed(velocity, noise, x0, weight):
+        seen.update(velocity=velocity, x0=x0, weight=weight)
+        return loss(velocity, noise, x0, weight)
+
+    monkeypatch.setattr(task.model.dit, "forward", forward)
+    monkeypatch.setattr(dit, "flow_loss", weighed)
+    task.loss(0)
+    assert (seen["sigma"][known] == 0).all()
+    assert (seen["sigma"][~known] > 0).all()
+    assert torch.equal(seen["weight"], (~known).float())
+    frames = {name: seen[name].transpose(1, 2) for name in ("latent", "x0")}
+    assert torch.equal(frames["latent"][known], frames["x0"][known])
+    assert (frames["latent"][~known] != frames["x0"][~known]).any()
+    assert task.bins.weights.sum() == 2  # frames that were learnt
+
+
+def test_the_loss_goes_down_on_one_batch(make, tmp_path):
+    task = make(schedule=replace(RECIPE.schedule, steps=1000, lr=5e-3, muon_lr=2e-2))
+    engine, honest = Engine(task, tmp_path), task.loss
+    task.loss = lambda step: honest(0)
+    losses = [engine.advance()["loss"] for _ in range(20)]
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_muon_steps_the_matrices_of_the_blocks(make):
+    task = make()
+    named = dict(task.module.named_parameters())
+    chosen = {name for name, p in named.items() if task.is_matrix(name, p)}
+    assert {name.split(".")[0] for name in chosen} == {"dit", "text"}
+    assert all(named[name].ndim == 2 and ".blocks." in name for name in chosen)
+
+
+def test_latents_are_shown_by_the_statistics_of_the_store(make, store):
+    numbers = json.loads((store / "statistics.json").read_text())
+    config = make().vae.config
+    assert config.latents_mean == tuple(numbers["mean"])
+    assert config.latents_std == tuple(numbers["std"])
+
+
+@pytest.mark.parametrize("frames", [2, 3, 7])
+def test_one_frame_is_always_left_to_make(frames):
+    known = draw_known(4000, frames, 1.0, torch.Generator().manual_seed(0))
+    assert known.shape == (4000, frames)
+    assert not known.all(1).any()
+    assert known.float().mean() > 0.2
+
+
+def test_first_last_both_prefixes_and_any_frames_are_given():
+    known = draw_known(4000, 7, 1.0, torch.Generator().manual_seed(0))
+    rows = [tuple(row) for row in known.int().tolist()]
+
+    def share(*row: int) -> float:
+        return rows.count(row) / len(rows)
+
+    assert share(1, 0, 0, 0, 0, 0, 0) == pytest.approx(0.475, abs=0.04)
+    assert share(0, 0, 0, 0, 0, 0, 1) == pytest.approx(0.10, abs=0.02)
+    assert share(1, 0, 0, 0, 0, 0, 1) == pytest.approx(0.15, abs=0.02)
+    for length in (2, 3, 4, 5, 6):
+        assert share(*[1] * length, *[0] * (7 - length)) > 0.01
+    assert len(set(rows)) > 60
+
+
+def test_frames_are_given_in_a_share_of_the_samples():
+    generator = torch.Generator().manual_seed(0)
+    assert not draw_known(500, 7, 0.0, generator).any()
+    assert not draw_known(500, 1, 1.0, generator).any()  # a picture has no frames to spare
+    share = draw_known(4000, 7, 0.25, generator).any(1).float().mean()
+    assert share == pytest.approx(0.25, abs=0.03)
+
+
+def test_bins_start_afresh_after_a_validation(make, tmp_path):
+    task = make()
+    task.loss(0)
+    with torch.no_grad():
+        first = task.validate(tmp_path, 1)
+    assert any(key.startswith("bin") for key in first)
+    assert task.bins.means() == SigmaBins().means()

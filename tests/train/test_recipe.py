@@ -1,0 +1,87 @@
+"""Schedules rise, hold and fall; recipe files are read or refused in one line."""
+
+from __future__ import annotations
+
+import pytest
+
+from kineograph.errors import RequestError
+from kineograph.presets import PRESETS
+from kineograph.train.recipe import (
+    DiTRecipe,
+    LatentRecipe,
+    Schedule,
+    TokenizerRecipe,
+    UpsamplerRecipe,
+    VaeRecipe,
+    load_recipe,
+)
+
+KINDS = {
+    "vae": VaeRecipe,
+    "decoder": VaeRecipe,
+    "tokenizer": TokenizerRecipe,
+    "latents": LatentRecipe,
+    "dit": DiTRecipe,
+    "upsampler": UpsamplerRecipe,
+}
+
+
+def test_the_rate_warms_up_holds_and_falls_to_nothing():
+    schedule = Schedule(100, warmup=10, decay_share=0.4)
+    rates = [schedule.rate(step) for step in range(100)]
+    assert rates[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
+    assert rates[10:61] == [1.0] * 51
+    assert rates[60:] == pytest.approx([(100 - i) / 40 for i in range(60, 100)])
+    assert rates[-1] == pytest.approx(1 / 40)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [Schedule(1), Schedule(10, warmup=0), Schedule(10, decay_share=0.0), Schedule(30, warmup=50)],
+)
+def test_rates_stay_in_bounds_at_the_edges(schedule):
+    assert all(0 < schedule.rate(step) <= 1 for step in range(schedule.steps))
+
+
+def test_a_recipe_is_what_its_file_says(tmp_path):
+    path = tmp_path / "vae.py"
+    path.write_text(
+        "from kineograph.train.recipe import Schedule, VaeRecipe\n"
+        "RECIPE = VaeRecipe('tiny', Schedule(3), batch=2)\n"
+    )
+    assert load_recipe(path, VaeRecipe) == VaeRecipe("tiny", Schedule(3), batch=2)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, ["recipe.py", "not a file"]),
+        ("", ["RECIPE", "VaeRecipe", "None"]),
+        ("RECIPE = 3", ["VaeRecipe", "not 3"]),
+        (
+            "from kineograph.train.recipe import LatentRecipe\nRECIPE = LatentRecipe('tiny', 3)",
+            ["VaeRecipe", "LatentRecipe(model='tiny'"],
+        ),
+        ("RECIPE = (", ["recipe.py", "SyntaxError", "line 1"]),
+        ("import nothing_of_this_name", ["ModuleNotFoundError", "nothing_of_this_name"]),
+        ("RECIPE = 1 / 0", ["ZeroDivisionError"]),
+        (
+            "from kineograph.train.recipe import LatentRecipe\nRECIPE = LatentRecipe('m', size=3)",
+            ["TypeError", "size"],
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_recipe_is_said(tmp_path, text, said):
+    path = tmp_path / "recipe.py"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(RequestError) as refused:
+        load_recipe(path, VaeRecipe)
+    assert all(part in str(refused.value) for part in said)
+
+
+@pytest.mark.parametrize("stage", KINDS)
+def test_the_published_recipes_are_recipes(root, stage):
+    recipe = load_recipe(root / "runs" / "nano" / f"{stage}.py", KINDS[stage])
+    assert recipe.model == "nano"
+    assert recipe.model in PRESETS

@@ -1,0 +1,219 @@
+"""Stages find what they need or name what is missing; interrupted, they say how to go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from kineograph import cli
+from kineograph.errors import RequestError
+from kineograph.presets import TINY
+from kineograph.train import main, stages
+from kineograph.train.stages import STAGES, assemble, run_stage
+from kineograph.train.vae import VaeTask
+from kineograph.weights.files import save_weights
+from kineograph.weights.folder import open_parts, random_parts
+
+VAE_RECIPE = """
+from kineograph.train.recipe import Schedule, VaeRecipe
+RECIPE = VaeRecipe(
+    "tiny", Schedule(2, log_every=1), batch=1, num_frames=1, validation_clips=1, compiled=False
+)
+"""
+RECIPES = {
+    "vae": VAE_RECIPE,
+    "decoder": VAE_RECIPE,
+    "tokenizer": "from kineograph.train.recipe import TokenizerRecipe\n"
+    "RECIPE = TokenizerRecipe('tiny', captions=40)",
+    "latents": "from kineograph.train.recipe import LatentRecipe\n"
+    "RECIPE = LatentRecipe('tiny', clips=2, shard=1, validation_clips=1, compiled=False)",
+    "dit": "from kineograph.train.recipe import DiTRecipe, Schedule\n"
+    "RECIPE = DiTRecipe('tiny', Schedule(1))",
+    "upsampler": "from kineograph.train.recipe import Schedule, UpsamplerRecipe\n"
+    "RECIPE = UpsamplerRecipe('tiny', Schedule(1), compiled=False)",
+}
+
+
+@pytest.fixture
+def recipes(tmp_path) -> dict[str, Path]:
+    folder = tmp_path / "recipes"
+    folder.mkdir()
+    for kind, text in RECIPES.items():
+        (folder / f"{kind}.py").write_text(text)
+    return {kind: folder / f"{kind}.py" for kind in RECIPES}
+
+
+def test_the_command_line_offers_the_stages_in_their_order():
+    assert tuple(STAGES) == cli.STAGES == tuple(RECIPES)
+
+
+def test_an_unknown_stage_is_refused(recipes, tmp_path):
+    with pytest.raises(RequestError, match=r"'vea'.*vae, decoder, tokenizer"):
+        run_stage("vea", recipes["vae"], tmp_path / "run" / "vae", resume=False)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "there", "missing"),
+    [
+        ("decoder", [], "vae"),
+        ("latents", [], "vae"),
+        ("dit", ["vae"], "latents"),
+        ("dit", ["vae", "latents"], "tokenizer"),
+        ("dit", ["latents", "tokenizer"], "vae"),
+        ("upsampler", ["vae"], "decoder"),
+    ],
+)
+def test_a_stage_whose_turn_has_not_come_names_the_one_before(
+    recipes, tmp_path, store, tiny_vae, tokenizer, kind, there, missing
+):
+    sources = {"vae": tiny_vae.parent, "latents": store, "tokenizer": tokenizer.parent}
+    run = tmp_path / "run"
+    for name in there:
+        shutil.copytree(sources[name], run / name)
+    with pytest.raises(RequestError, match=rf"{missing}.* is missing; run the {missing} stage"):
+        run_stage(kind, recipes[kind], run / kind, resume=False)
+    assert not (run / kind).exists()
+
+
+def test_a_recipe_of_another_stage_is_refused(recipes, tmp_path):
+    with pytest.raises(RequestError, match=r"dit\.py must define RECIPE as a VaeRecipe"):
+        run_stage("vae", recipes["dit"], tmp_path / "vae", resume=False)
+
+
+def test_the_tokenizer_stage_writes_its_files(recipes, tmp_path):
+    main("tokenizer", recipes["tokenizer"], tmp_path / "run" / "tokenizer")
+    names = {path.name for path in (tmp_path / "run" / "tokenizer").iterdir()}
+    assert names == {"tokenizer.json", "words.json"}
+
+
+def test_an_interrupted_stage_ends_with_130_and_says_how_to_go_on(
+    recipes, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    honest = VaeTask.loss
+
+    def interrupted(self, step):
+        os.kill(os.getpid(), signal.SIGINT)  # as Ctrl-C does
+        return honest(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VaeTask, "loss", interrupted)
+        assert cli.main(["train", "vae", str(recipes["vae"]), "--out", "run/vae"]) == 130
+    last = capsys.readouterr().err.splitlines()[-1]
+    advice = f"kineo train --resume vae {recipes['vae']} --out run/vae"
+    assert last == f"kineo: interrupted; go on with: {advice}"
+    assert {"checkpoint.pt", "log.jsonl", "log.png", "recipe.json"} == {
+        path.name for path in Path("run/vae").iterdir()
+    }
+
+    assert cli.main(shlex.split(advice)[1:]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "resuming at step 1"
+    assert said[-1] == "vae: finished"
+    assert Path("run/vae/vae.safetensors").exists()
+
+    # Without --resume the finished run is not touched.
+    assert cli.main(["train", "vae", str(recipes["vae"]), "--out", "run/vae"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "kineo: error: run/vae holds a run; add --resume or choose another --out"
+
+
+def test_a_stage_that_stopped_is_no_success(recipes, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(stages.STAGES, "dit", lambda *_, **__: False)
+    with pytest.raises(KeyboardInterrupt):
+        run_stage("dit", recipes["dit"], tmp_path, resume=False)
+    assert "finished" not in capsys.readouterr().err
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, store, tokenizer) -> Path:
+    """A run folder as every stage leaves it."""
+    run, parts = tmp_path_factory.mktemp("run"), random_parts(TINY)
+    shutil.copytree(store, run / "latents")
+    shutil.copytree(tokenizer.parent, run / "tokenizer")
+    for stage, kind in (
+        ("decoder", "vae"), ("dit", "dit"), ("dit", "text"), ("upsampler", "upsampler")
+    ):  # fmt: skip
+        (run / stage).mkdir(exist_ok=True)
+        save_weights(run / stage / f"{kind}.safetensors", parts[kind], getattr(TINY, kind))
+    (run / "dit" / "recipe.json").write_text('{"model": "nano"}')
+    return run
+
+
+def test_a_finished_run_becomes_a_model_folder(finished, tmp_path, capsys):
+    folder = tmp_path / "models" / "mine"
+    assert cli.main(["assemble", str(finished), "-o", str(folder)]) == 0
+    assert capsys.readouterr().out == f"{folder}\n"
+    assert {path.name for path in folder.iterdir()} == {
+        "vae.safetensors", "dit.safetensors", "text.safetensors", "upsampler.safetensors",
+        "tokenizer.json", "words.json", "model.json",
+    }  # fmt: skip
+    parts = open_parts(str(folder))
+    assert set(parts.modules) == {"vae", "dit", "text", "upsampler"}
+    numbers = json.loads((finished / "latents" / "statistics.json").read_text())
+    assert parts.spec.vae.latents_mean == tuple(numbers["mean"])
+    assert parts.spec.vae.latents_std == tuple(numbers["std"])
+
+
+@pytest.mark.parametrize(
+    ("missing", "stage"),
+    [
+        ("decoder/vae.safetensors", "decoder"),
+        ("dit/text.safetensors", "dit"),
+        ("tokenizer/words.json", "tokenizer"),
+        ("upsampler/upsampler.safetensors", "upsampler"),
+        ("latents/statistics.json", "latents"),
+    ],
+)
+def test_an_unfinished_run_is_refused_before_anything_is_written(
+    finished, tmp_path, missing, stage
+):
+    run = shutil.copytree(finished, tmp_path / "run")
+    (run / missing).unlink()
+    with pytest.raises(RequestError, match=rf"{missing} is missing; run the {stage} stage"):
+        assemble(run, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+KINEO = """#!/bin/sh
+echo "$@" >> "$CALLS"
+case "$*" in *"train $FAILS "*) exit 130 ;; esac
+"""
+
+
+@pytest.mark.parametrize("fails", ["nothing", "latents"])
+def test_the_script_of_a_run_calls_every_stage_and_stops_with_one(root, tmp_path, fails):
+    fake = tmp_path / "bin" / "kineo"
+    fake.parent.mkdir()
+    fake.write_text(KINEO)
+    fake.chmod(0o755)
+    calls = tmp_path / "calls"
+    env = os.environ | {
+        "PATH": f"{fake.parent}{os.pathsep}{os.environ['PATH']}",
+        "CALLS": str(calls),
+        "FAILS": fails,
+    }
+    done = subprocess.run(
+        ["bash", str(root / "runs" / "nano-cpu.sh"), "RUN"],
+        env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    wanted = [
+        f"train {kind} {root}/runs/nano/{kind}.py --out RUN/{kind} --resume" for kind in STAGES
+    ]
+    if fails == "nothing":
+        assert done.returncode == 0, done.stderr
+        wanted.append("assemble RUN -o RUN/nano")
+    else:
+        assert done.returncode == 130
+        wanted = wanted[: list(STAGES).index(fails) + 1]
+    assert calls.read_text().splitlines() == wanted
+    for line in wanted:  # each is a command that the real one understands
+        cli.build_parser().parse_args(line.split())
