@@ -98,7 +98,8 @@ def config_from_dict(kind: type[ConfigT], data: dict[str, Any]) -> ConfigT:
     unknown = sorted(set(data) - known)
     if unknown:
         raise ValueError(f"{kind.__name__} has no field {unknown[0]!r}; fields: {sorted(known)}")
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+    return kind(**values)
 
 
 @dataclass(frozen=True)

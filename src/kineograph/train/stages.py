@@ -14,6 +14,7 @@ import torch
 
 from kineograph.errors import RequestError
 from kineograph.media.files import atomic_write, write_json
+from kineograph.spec import VaeConfig
 from kineograph.train.engine import say_line, train
 from kineograph.train.plots import plot_log
 from kineograph.train.recipe import (
@@ -128,6 +129,7 @@ def assemble(run: Path, folder: Path) -> None:
         _need(source, source.parent.name)
     model = json.loads(_need(run / "dit" / "recipe.json", "dit").read_text())["model"]
     config, tensors, metadata = load_weights(vae, "vae")
+    assert isinstance(config, VaeConfig)
     numbers = json.loads(statistics.read_text())
     config = replace(
         config, latents_mean=tuple(numbers["mean"]), latents_std=tuple(numbers["std"])
