@@ -6,6 +6,8 @@ import json
 import math
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 import torch
 from torch import nn
 
+import kineograph
 from kineograph.errors import KineographError, RequestError
 from kineograph.train.engine import Engine, step_generator, train
 from kineograph.train.recipe import Schedule
@@ -138,10 +141,15 @@ assert toy.train(toy.ToyTask(toy.RECIPE), pathlib.Path(sys.argv[2]), resume=True
 """
 
 
-def test_another_process_goes_on_to_the_same_bits(tmp_path, straight, run_python):
+def test_another_process_goes_on_to_the_same_bits(tmp_path, straight):
     folder = tmp_path / "stopped"
     train(ToyTask(RECIPE), folder, resume=False, stop_after=3)
-    done = run_python("-c", PROCESS, __file__, str(folder))
+    source = str(Path(kineograph.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PROCESS, __file__, str(folder)],
+        env=os.environ | {"PYTHONPATH": source}, capture_output=True, text=True, check=False,
+        timeout=300,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stderr.startswith("resuming at step 3\n")
     assert same(checkpoint(folder), checkpoint(straight))

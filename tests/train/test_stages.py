@@ -18,13 +18,13 @@ from kineograph.presets import TINY
 from kineograph.train import main, stages
 from kineograph.train.stages import STAGES, assemble, run_stage
 from kineograph.train.vae import VaeTask
-from kineograph.weights.files import save_weights
+from kineograph.weights.files import load_weights, save_weights
 from kineograph.weights.folder import open_parts, random_parts
 
 VAE_RECIPE = """
 from kineograph.train.recipe import Schedule, VaeRecipe
 RECIPE = VaeRecipe(
-    "tiny", Schedule(2, log_every=1), batch=1, num_frames=1, validation_clips=1, compiled=False
+    "tiny", Schedule(2, log_every=1), batch=1, num_frames=5, validation_clips=1, compiled=False
 )
 """
 RECIPES = {
@@ -143,7 +143,8 @@ def finished(tmp_path_factory, store, tokenizer) -> Path:
         ("decoder", "vae"), ("dit", "dit"), ("dit", "text"), ("upsampler", "upsampler")
     ):  # fmt: skip
         (run / stage).mkdir(exist_ok=True)
-        save_weights(run / stage / f"{kind}.safetensors", parts[kind], getattr(TINY, kind))
+        path, metadata = run / stage / f"{kind}.safetensors", {"recipe": f"of the {stage}"}
+        save_weights(path, parts[kind], getattr(TINY, kind), metadata)
     (run / "dit" / "recipe.json").write_text('{"model": "nano"}')
     return run
 
@@ -161,6 +162,7 @@ def test_a_finished_run_becomes_a_model_folder(finished, tmp_path, capsys):
     numbers = json.loads((finished / "latents" / "statistics.json").read_text())
     assert parts.spec.vae.latents_mean == tuple(numbers["mean"])
     assert parts.spec.vae.latents_std == tuple(numbers["std"])
+    assert load_weights(folder / "vae.safetensors", "vae")[2]["recipe"] == "of the decoder"
 
 
 @pytest.mark.parametrize(

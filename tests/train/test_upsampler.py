@@ -28,10 +28,10 @@ RECIPE = UpsamplerRecipe(
 
 @pytest.fixture(scope="module")
 def run(tiny_vae, tmp_path_factory):
-    """A finished run of two steps; its validation clip has three frames instead of nine."""
+    """A finished run of two steps; its validation clip has one frame instead of nine."""
     folder = tmp_path_factory.mktemp("upsampler")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(upsampler, "NUM_FRAMES", 5)
+        patch.setattr(upsampler, "NUM_FRAMES", 2)
         assert train(UpsamplerTask(RECIPE, tiny_vae), folder, resume=False)
     return folder
 
@@ -39,7 +39,7 @@ def run(tiny_vae, tmp_path_factory):
 def test_a_stopped_run_ends_in_the_bits_of_one_left_alone(
     run, tiny_vae, tmp_path, monkeypatch, same_state
 ):
-    monkeypatch.setattr(upsampler, "NUM_FRAMES", 5)
+    monkeypatch.setattr(upsampler, "NUM_FRAMES", 2)
     assert not train(UpsamplerTask(RECIPE, tiny_vae), tmp_path, resume=False, stop_after=1)
     engine = Engine(UpsamplerTask(RECIPE, tiny_vae), tmp_path)
     engine.load()

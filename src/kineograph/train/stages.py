@@ -25,7 +25,7 @@ from kineograph.train.recipe import (
     VaeRecipe,
     load_recipe,
 )
-from kineograph.weights.files import load_weights, save_weights
+from kineograph.weights.files import RESERVED, load_weights, save_weights
 
 
 def _need(path: Path, stage: str) -> Path:
@@ -128,7 +128,8 @@ def assemble(run: Path, folder: Path) -> None:
     for source in (*sources, vae, statistics):
         _need(source, source.parent.name)
     model = json.loads(_need(run / "dit" / "recipe.json", "dit").read_text())["model"]
-    config, tensors, metadata = load_weights(vae, "vae")
+    config, tensors, header = load_weights(vae, "vae")
+    metadata = {key: value for key, value in header.items() if key not in RESERVED}
     assert isinstance(config, VaeConfig)
     numbers = json.loads(statistics.read_text())
     config = replace(
