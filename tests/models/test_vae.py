@@ -187,8 +187,8 @@ def test_one_frame_is_a_clip():
     [
         (12, 32, 48, "12 frames cannot be encoded; allowed: 1 + a multiple of 4"),
         (4, 32, 48, "4 frames cannot be encoded; allowed: 1 + a multiple of 4"),
-        (5, 40, 48, "40x48 pixels cannot be encoded; height and width must be multiples of 16"),
-        (5, 32, 50, "32x50 pixels cannot be encoded; height and width must be multiples of 16"),
+        (5, 36, 48, "36x48 pixels cannot be encoded; height and width must be multiples of 8"),
+        (5, 32, 50, "32x50 pixels cannot be encoded; height and width must be multiples of 8"),
     ],
 )
 def test_refuses_sizes_that_the_strides_do_not_divide(frames, h, w, message):
@@ -234,7 +234,7 @@ def test_fresh_weights_are_fit_to_train():
     mean, logvar = model.encode(clip(NANO.vae))
     assert 0.1 < mean.std() < 2
     assert logvar.mean() < -3  # little noise in the latents at first
-    assert 0.1 < model.decode(mean).std() < 2
+    assert 0.01 < model.decode(mean).std() < 0.3  # the picture starts at a tenth
     grey, _ = model.encode(torch.zeros(1, 3, 1, 16, 16))
     grey.square().mean().backward()
     assert all(p.grad.abs().max() < 100 for p in model.encoder.parameters() if p.grad is not None)

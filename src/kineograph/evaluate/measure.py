@@ -5,7 +5,7 @@ one curvature, so that one linear fit of two of them, for each candidate instant
 between, gives g, both speeds and the restitution. Nothing here has seen a model or a judge.
 
 A generated clip says nothing of where its camera stands, and metres are taken from the middle
-of the world's static cameras. Those stand 5.1 to 5.6 m away and objects fall -0.3 to 0.4 m
+of the world's static cameras. Those stand 4.8 to 5.3 m away and objects fall -0.3 to 0.4 m
 beside the middle of the stage, so that the scale of one clip, and with it its g, is uncertain
 by `SCALE_SPREAD`. Restitution is a ratio of speeds and does not depend on the scale.
 """
@@ -24,8 +24,8 @@ from kineograph.world.camera import HALF_FOV, camera_track
 from kineograph.world.physics import simulate
 from kineograph.world.scene import Scene
 
-NOMINAL_DISTANCE = 5.35  # m, from the camera to the middle of the stage
-NOMINAL_HEIGHT = 1.75  # m, of the camera
+NOMINAL_DISTANCE = 5.05  # m, from the camera to the middle of the stage
+NOMINAL_HEIGHT = 1.7  # m, of the camera
 NOMINAL_DEPTH = 0.05  # m, of the object towards the camera
 TARGET_HEIGHT = 0.78  # m, of the point that the camera looks at
 # Standard deviation of (distance - depth) over its mean, for the uniform spreads above.
