@@ -44,6 +44,7 @@ def test_tiny_is_evaluated_and_a_second_run_makes_nothing_again(
 
     monkeypatch.setattr(sources, "generate_batch", refuse)
     monkeypatch.setattr(sources, "through_vae", refuse)
+    monkeypatch.setattr(sources, "render", refuse)
     assert run() == report
 
 
@@ -53,9 +54,8 @@ def test_another_judge_or_prompt_is_read_anew(tmp_path, judges_path):
     studio = sources.Studio(pipeline, Judges().eval(), "one", tmp_path, compiled=False)
     keys = {studio._key("truth", prompts), studio._key("vae", prompts)}
     keys |= {studio._key("model", prompts), studio._key("model", prompts[:1])}
-    other = sources.Studio(pipeline, Judges().eval(), "other", tmp_path, compiled=False)
-    keys.add(other._key("truth", prompts))
-    assert len(keys) == 5
+    keys |= {studio._key("truth", prompts, judges=name) for name in ("one", "other")}
+    assert len(keys) == 6
     path = tmp_path / "cut.npz"
     path.write_bytes(b"PK\x03\x04 cut short")
     assert sources._take_up(path, "key") is None

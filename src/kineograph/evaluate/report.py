@@ -34,6 +34,7 @@ from kineograph.world.scene import WORLD_VERSION
 
 COLUMNS = ("truth", "vae", "model", "shuffled")
 COLUMN_TITLES = ("truth", "through VAE", "model", "shuffled")
+PICTURED: tuple[Source, ...] = ("model", "truth")
 PICTURES = 6  # right and as many wrong in a suite's picture
 HELD_OUT = ("pair", "triple")
 
@@ -197,11 +198,12 @@ def _examples(result: SuiteResult, studio: Studio) -> tuple[list[Video], list[st
     captions: list[str] = []
     for i in _spread(right) + _spread(wrong):
         first = i // BATCH * BATCH
-        clips.append(studio.kept(result.suite.name, first)[i - first])
+        batch = result.prompts[first : first + BATCH]
+        for source in PICTURED:
+            clips.append(studio.videos(result.suite.name, source, first, batch)[i - first])
         missed = [name for name, rights in verdicts[i].items() if not all(rights)]
         faults = ", ".join(name for name in missed if name not in ("all", "object"))
         captions.append(f"{'WRONG ' + faults if missed else 'right'}: {result.prompts[i].text}")
-        clips += studio.make("truth", [result.prompts[i]])
         captions.append(f"truth; read in the model's clip: {_words(readings[i])}")
     return clips, captions
 

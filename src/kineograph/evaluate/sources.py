@@ -1,7 +1,7 @@
 """Where the judged clips come from: the renderer, the VAE, the model; batch by batch, resumable.
 
-A batch that was read is kept as one file, under a key of all that it depends on: the prompts,
-the weights, the judges. Given the same key it is not made again.
+What a batch took to make is kept: its render, its generated clips, its readings, each under a
+key of all that it depends on (prompts, weights, judges). Given the same key it is not made again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from kineograph.evaluate.judges import Judges, Reading, read_videos
+from kineograph.evaluate.judges import Judges, Reading, read_videos, to_side
 from kineograph.evaluate.pool import through_vae
 from kineograph.evaluate.suites import Prompt
 from kineograph.flow.sigmas import make_sigmas
@@ -79,57 +79,58 @@ class Studio:
         self.pipeline, self.judges, self.folder = pipeline, judges, folder
         self.compiled = compiled
         self.fps = pipeline.spec.fps
-        self.ground = f"{judges_hash} world {WORLD_VERSION}"
+        self.judges_hash = judges_hash
         folder.mkdir(parents=True, exist_ok=True)
 
     def judged(
         self, suite: str, source: Source, first: int, prompts: Sequence[Prompt]
     ) -> list[Judged]:
-        """Return the readings of a batch, the prompts of a suite from `first` on.
-
-        They are taken from the folder if they are there.
-        """
-        path, key = self._path(suite, source, first), self._key(source, prompts)
+        """Return the readings of a batch, the prompts of a suite from `first` on."""
+        path = self.folder / f"{suite}-{source}-read-{first:04d}.npz"
+        key = self._key(source, prompts, judges=self.judges_hash)
         found = _take_up(path, key)
         if found is not None:
-            return [Judged.from_dict(j) for j in found]
-        videos = self.make(source, prompts)
-        readings = read_videos(self.judges, videos, self.fps)
+            judged: list[dict[str, Any]] = json.loads(str(found["judged"]))
+            return [Judged.from_dict(j) for j in judged]
+        videos = self.videos(suite, source, first, prompts)
         results = []
-        for video, reading in zip(videos, readings, strict=True):
-            x = torch.from_numpy(video).permute(0, 3, 1, 2).float() / 127.5 - 1
-            rows = self.judges.rows(x, reading.objects[0].colour)
+        for video, reading in zip(videos, read_videos(self.judges, videos, self.fps), strict=True):
+            rows = self.judges.rows(to_side(video), reading.objects[0].colour)
             results.append(Judged(reading, tuple(rows.tolist())))
-        kept = np.stack(videos) if source == "model" else np.zeros(0, np.uint8)
-        with atomic_write(path) as file:
-            text = json.dumps([j.to_dict() for j in results])
-            np.savez_compressed(file, key=key, judged=text, videos=kept)
+        _keep(path, key, judged=np.array(json.dumps([j.to_dict() for j in results])))
         return results
 
-    def make(self, source: Source, prompts: Sequence[Prompt]) -> list[Video]:
-        """Return the clips of prompts at the base size."""
+    def videos(
+        self, suite: str, source: Source, first: int, prompts: Sequence[Prompt]
+    ) -> list[Video]:
+        """Return the clips of a batch at the base size."""
+        if source == "vae":  # quick to make from the render, which is kept
+            truth = np.stack(self.videos(suite, "truth", first, prompts))
+            return list(through_vae(self.pipeline.vae, torch.from_numpy(truth)).numpy())
+        path, key = self.folder / f"{suite}-{source}-{first:04d}.npz", self._key(source, prompts)
+        found = _take_up(path, key)
+        if found is not None:
+            return list(found["videos"])
         if source == "model":
-            return generate_batch(self.pipeline, prompts)
+            videos = generate_batch(self.pipeline, prompts)
+        else:
+            videos = self._render(prompts)
+        _keep(path, key, videos=np.stack(videos))
+        return videos
+
+    def _render(self, prompts: Sequence[Prompt]) -> list[Video]:
         spec = self.pipeline.spec
         size = spec.sizes["1:1"]
         times = np.arange(spec.num_frames) / spec.fps
         scenes = [prompt.scene for prompt in prompts]
-        compiled = self.compiled and len(prompts) == BATCH
-        video, _ = render(scenes, times, size.height, size.width, compiled=compiled)
-        return list((video if source == "truth" else through_vae(self.pipeline.vae, video)).numpy())
+        video, _ = render(scenes, times, size.height, size.width, compiled=self.compiled)
+        return list(video.numpy())
 
-    def kept(self, suite: str, first: int) -> list[Video]:
-        """Return the model's clips of a batch that was judged before."""
-        with np.load(self._path(suite, "model", first)) as data:
-            return list(data["videos"])
-
-    def _path(self, suite: str, source: str, first: int) -> Path:
-        return self.folder / f"{suite}-{source}-{first:04d}.npz"
-
-    def _key(self, source: Source, prompts: Sequence[Prompt]) -> str:
+    def _key(self, source: Source, prompts: Sequence[Prompt], judges: str = "") -> str:
         spec, hashes = self.pipeline.spec, self.pipeline.hashes
         parts: dict[str, Any] = {
-            "ground": self.ground,
+            "world": WORLD_VERSION,
+            "judges": judges,
             "prompts": [p.to_dict() for p in prompts],
             "clip": [spec.fps, spec.num_frames],
         }
@@ -142,15 +143,20 @@ class Studio:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _take_up(path: Path, key: str) -> list[dict[str, Any]] | None:
+def _take_up(path: Path, key: str) -> dict[str, ndarray] | None:
+    """Return what a file holds, or None where it is missing, damaged or of another key."""
     if not path.exists():
         return None
     try:
         with path.open("rb") as file, np.load(file) as data:
-            found: list[dict[str, Any]] = json.loads(str(data["judged"]))
-            return found if str(data["key"]) == key else None
-    except (OSError, KeyError, ValueError, BadZipFile):
-        return None  # cut short or of another version: it is made again
+            return dict(data) if str(data["key"]) == key else None
+    except (OSError, KeyError, ValueError, EOFError, BadZipFile):
+        return None
+
+
+def _keep(path: Path, key: str, **arrays: ndarray) -> None:
+    with atomic_write(path) as file:
+        np.savez_compressed(file, allow_pickle=False, key=np.array(key), **arrays)
 
 
 @torch.no_grad()
