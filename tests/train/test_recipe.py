@@ -66,7 +66,7 @@ def test_a_recipe_is_what_its_file_says(tmp_path):
         ("import nothing_of_this_name", ["ModuleNotFoundError", "nothing_of_this_name"]),
         ("RECIPE = 1 / 0", ["ZeroDivisionError"]),
         (
-            "from kineograph.train.recipe import LatentRecipe\nRECIPE = LatentRecipe('m', size=3)",
+            "from kineograph.train.recipe import LatentRecipe as R\nRECIPE = R('m', 3, size=3)",
             ["TypeError", "size"],
         ),
     ],
