@@ -5,9 +5,8 @@ import pytest
 
 from kineograph.evaluate.measure import (
     MAX_MISFIT,
-    SCALE_SPREAD,
-    View,
     fit_bounce,
+    nominal_view,
     quantiles,
     true_view,
     wilson,
@@ -87,13 +86,14 @@ def test_the_true_view_undoes_the_camera():
 
 
 def test_the_nominal_view_is_off_by_no_more_than_the_spread_of_cameras():
+    view, spread = nominal_view()
     errors = []
     for scene in falling_scenes(12):
         track = simulate(scene, CLIP_TIMES)[0]
         rows = project(camera_track(scene, CLIP_TIMES), track.position, 64, 64)[:, 1]
-        errors.append(fit_bounce(View().heights(rows, 64), 10.0).gravity / GRAVITY - 1)
-    assert np.abs(errors).max() < 2.5 * SCALE_SPREAD
-    assert 0.04 < SCALE_SPREAD < 0.05
+        errors.append(fit_bounce(view.heights(rows, 64), 10.0).gravity / GRAVITY - 1)
+    assert np.abs(errors).max() < 2.5 * spread
+    assert 0.03 < spread < 0.07
 
 
 @pytest.mark.parametrize(

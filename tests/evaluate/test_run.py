@@ -13,7 +13,7 @@ from kineograph.evaluate.suites import SUITES, make_prompts
 @pytest.fixture(scope="module")
 def judges_path(tmp_path_factory):
     path = tmp_path_factory.mktemp("judges") / "judges.safetensors"
-    save_judges(path, Judges(), {"on_truth": json.dumps({"colour": {"right": 99, "n": 100}})})
+    save_judges(path, Judges(), {"colour": {"right": 99, "n": 100}})
     return path
 
 

@@ -5,7 +5,13 @@ import torch
 
 from kineograph.errors import KineographError
 from kineograph.evaluate.judges import MOTION_CLASSES
-from kineograph.evaluate.pool import has_twins, judge_scene, make_pool, true_colours
+from kineograph.evaluate.pool import (
+    fingerprint,
+    has_twins,
+    judge_scene,
+    make_pool,
+    true_colours,
+)
 from kineograph.evaluate.soften import soften
 from kineograph.evaluate.training import (
     MIRRORED_MOTIONS,
@@ -14,6 +20,7 @@ from kineograph.evaluate.training import (
     Trainer,
     train,
 )
+from kineograph.world import physics
 from kineograph.world.draw import draw_scene
 from kineograph.world.scene import CAMERA_MOVES, COLOURS
 from kineograph.world.splits import split_of
@@ -82,3 +89,14 @@ def test_softening_changes_pictures_a_little_and_repeats():
         changed.append(float((out[0] - clips).square().mean().sqrt()))
     assert max(changed) > 0.03
     assert max(changed) < 0.2
+
+
+def test_a_fingerprint_is_that_of_what_is_rendered(monkeypatch):
+    scenes = [draw_scene(i, count=1) for i in range(3)]
+    mark = fingerprint(scenes)
+    assert mark == fingerprint(scenes)
+    assert mark != fingerprint(scenes[:2])
+    monkeypatch.setitem(physics.RADIUS, "small", 0.2)
+    monkeypatch.setitem(physics.RADIUS, "medium", 0.3)
+    monkeypatch.setitem(physics.RADIUS, "large", 0.4)
+    assert mark != fingerprint(scenes)  # the same words, another world

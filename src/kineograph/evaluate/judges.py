@@ -34,6 +34,7 @@ from kineograph.world.scene import (
     FLOORS,
     SHAPES,
     SKIES,
+    WORLD_VERSION,
     Scene,
 )
 
@@ -230,13 +231,21 @@ def default_path() -> Path:
     return Path(str(files("kineograph"))) / "assets" / "judges" / WEIGHTS
 
 
-def save_judges(path: Path, judges: Judges, metadata: dict[str, str]) -> None:
+def save_judges(
+    path: Path, judges: Judges, on_truth: dict[str, Any], metadata: dict[str, str] | None = None
+) -> None:
     """Write the judges' weights as float16, small tensors as float32."""
+    told = {
+        "format": "pt",
+        "kind": "judges",
+        "on_truth": json.dumps(on_truth),
+        "world_version": str(WORLD_VERSION),
+    }
     state = {
         name: tensor.half() if tensor.ndim > 1 else tensor
         for name, tensor in judges.state_dict().items()
     }
-    save_tensors(path, state, {"format": "pt", "kind": "judges", **metadata})
+    save_tensors(path, state, told | (metadata or {}))
 
 
 def load_judges(path: Path | None = None) -> tuple[Judges, dict[str, Any]]:
@@ -255,6 +264,8 @@ def load_judges(path: Path | None = None) -> tuple[Judges, dict[str, Any]]:
             names = list(file.keys())
             state = {name: file.get_tensor(name).float() for name in names}
         on_truth: dict[str, Any] = json.loads(metadata["on_truth"])
+        if metadata["world_version"] != str(WORLD_VERSION):
+            raise ValueError(f"they know world {metadata['world_version']}, not {WORLD_VERSION}")
         judges = Judges()
         judges.load_state_dict(state, strict=True)
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:

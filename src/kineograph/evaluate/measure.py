@@ -5,9 +5,9 @@ one curvature, so that one linear fit of two of them, for each candidate instant
 between, gives g, both speeds and the restitution. Nothing here has seen a model or a judge.
 
 A generated clip says nothing of where its camera stands, and metres are taken from the middle
-of the world's static cameras. Those stand 4.8 to 5.3 m away and objects fall -0.3 to 0.4 m
-beside the middle of the stage, so that the scale of one clip, and with it its g, is uncertain
-by `SCALE_SPREAD`. Restitution is a ratio of speeds and does not depend on the scale.
+of the world's static cameras. Those, and the objects before them, are not all equally far, so
+that the scale of one clip, and with it its g, is uncertain by the spread that `nominal_view`
+returns. Restitution is a ratio of speeds and does not depend on the scale.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from jaxtyping import Float
@@ -22,14 +23,10 @@ from numpy import ndarray
 
 from kineograph.world.camera import HALF_FOV, camera_track
 from kineograph.world.physics import simulate
-from kineograph.world.scene import Scene
+from kineograph.world.scene import Camera, Scene, SceneObject
 
-NOMINAL_DISTANCE = 5.05  # m, from the camera to the middle of the stage
-NOMINAL_HEIGHT = 1.7  # m, of the camera
-NOMINAL_DEPTH = 0.05  # m, of the object towards the camera
 TARGET_HEIGHT = 0.78  # m, of the point that the camera looks at
-# Standard deviation of (distance - depth) over its mean, for the uniform spreads above.
-SCALE_SPREAD = math.sqrt((0.5**2 + 0.7**2) / 12) / (NOMINAL_DISTANCE - NOMINAL_DEPTH)
+VIEWS = 400  # scenes that the middle of the world's cameras is taken over
 TIME_STEP = 0.002  # s, between candidate instants of the contact
 MIN_FRAMES = 3  # that a parabola needs on each side
 MIN_DROP = 0.4  # m; less is no fall
@@ -50,9 +47,9 @@ class Bounce:
 class View:
     """A static camera and the plane, facing it, in which an object falls; metres."""
 
-    distance: float = NOMINAL_DISTANCE
-    height: float = NOMINAL_HEIGHT
-    depth: float = NOMINAL_DEPTH
+    distance: float
+    height: float
+    depth: float  # of the plane, from the middle of the stage towards the camera
 
     def heights(self, rows: Float[ndarray, " t"], side: int) -> Float[ndarray, " t"]:
         """Return the heights above the floor (m) of rows of a square picture."""
@@ -74,6 +71,22 @@ def true_view(scene: Scene) -> View:
     azimuth = math.atan2(x, z)
     towards = float(depth[0] * math.sin(azimuth) + depth[2] * math.cos(azimuth))
     return View(math.hypot(x, z), float(y), towards)
+
+
+@cache
+def nominal_view() -> tuple[View, float]:
+    """Return the middle of the world's views of a fall, and the spread of their scale.
+
+    The spread is the standard deviation of the distance from camera to object over its mean.
+    """
+    ball = SceneObject("ball", "red", "matte", "medium", "fall")
+    views = [
+        true_view(Scene(seed, (ball,), "plain", "noon", Camera("static"))) for seed in range(VIEWS)
+    ]
+    numbers = np.array([[v.distance, v.height, v.depth] for v in views])
+    reach = numbers[:, 0] - numbers[:, 2]
+    distance, height, depth = numbers.mean(0).tolist()
+    return View(distance, height, depth), float(reach.std() / reach.mean())
 
 
 def fit_bounce(heights: Float[ndarray, " t"], fps: float) -> Bounce | None:

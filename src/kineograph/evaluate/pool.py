@@ -7,6 +7,8 @@ counting colours.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -28,7 +30,7 @@ from kineograph.evaluate.judges import (
 from kineograph.media.files import atomic_write
 from kineograph.models.vae import VideoVAE
 from kineograph.world.draw import CLIP_TIMES, draw_scene
-from kineograph.world.render import render
+from kineograph.world.render import pack, render
 from kineograph.world.scene import CAMERA_MOVES, COLOURS, FLOORS, SHAPES, SKIES, Scene
 
 JUDGE_SEED = 1 << 44  # training below, validation and prompts between
@@ -118,6 +120,21 @@ def true_colours(
     return flat.view(ids.shape)
 
 
+def fingerprint(scenes: list[Scene]) -> str:
+    """Return a name for what the world makes of scenes, so that no old render passes for it.
+
+    It covers the scenes, where all is at every time, and the pixels of one small frame.
+    """
+    digest = hashlib.sha256()
+    for count in sorted({len(s.objects) for s in scenes}):
+        some = [s for s in scenes if len(s.objects) == count]
+        digest.update(json.dumps([s.to_dict() for s in some]).encode())
+        for tensor in pack(some, TIMES).tensors():
+            digest.update(tensor.numpy().tobytes())
+    digest.update(render(scenes[:1], TIMES[:1], 16, 16)[0].numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
 def make_pool(
     folder: Path,
     clips: int,
@@ -133,7 +150,7 @@ def make_pool(
     colours = torch.empty(clips, len(TIMES), SIDE, SIDE, dtype=torch.uint8)
     for start in range(0, clips, SHARD):
         some = scenes[start : start + SHARD]
-        path = folder / f"clips-{start:06d}-{len(some)}.npz"
+        path = folder / f"clips-{start:06d}-{fingerprint(some)}.npz"
         if not path.exists():
             video, ids = render(some, TIMES, SIDE, SIDE, compiled=compiled)
             with atomic_write(path) as file:

@@ -15,10 +15,9 @@ from rich.table import Table
 from kineograph import __version__
 from kineograph.evaluate.judges import GATE, SIDE, Reading
 from kineograph.evaluate.measure import (
-    SCALE_SPREAD,
     Bounce,
-    View,
     fit_bounce,
+    nominal_view,
     quantiles,
     true_view,
 )
@@ -155,12 +154,13 @@ def _gaps(suites: dict[str, Any]) -> dict[str, dict[str, float]]:
 
 def _physics(result: SuiteResult, fps: int) -> dict[str, Any]:
     """Return g and restitution read from falls, by column."""
-    report: dict[str, Any] = {"scale_spread": SCALE_SPREAD}
+    middle, spread = nominal_view()
+    report: dict[str, Any] = {"scale_spread": spread}
     for column in COLUMNS:
         source: Source = "model" if column == "shuffled" else column  # type: ignore[assignment]
         facing = shuffled(result.prompts) if column == "shuffled" else result.prompts
         tracks = [np.array(j.rows) for j in result.judged[source]]
-        fits = [fit_bounce(View().heights(rows, SIDE), fps) for rows in tracks]
+        fits = [fit_bounce(middle.heights(rows, SIDE), fps) for rows in tracks]
         report[column] = _bounces(facing, fits)
         if column in ("truth", "vae"):
             views = [true_view(p.scene) for p in facing]
@@ -291,8 +291,8 @@ NOTES = (
     "truth: the scene of the prompt, rendered. through VAE: that render encoded and decoded. "
     "shuffled: the model's clips against other prompts' facts. best constant: the most that one "
     "answer given to every prompt would score. An asterisk: the truth itself reads under 95 %.",
-    f"g is in metres of the middle camera; the clips' own cameras spread by {SCALE_SPREAD:.1%} "
-    "(standard deviation), which is the least by which one clip's g can be off.",
+    "g is in metres of the world's middle camera, which the clips' own are not: see scale_spread "
+    "in report.json, the standard deviation of the scale and so of one clip's g.",
 )
 
 

@@ -22,7 +22,7 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 from kineograph.evaluate.judges import Judges, Reading, read_videos, to_side
-from kineograph.evaluate.pool import through_vae
+from kineograph.evaluate.pool import fingerprint, through_vae
 from kineograph.evaluate.suites import Prompt
 from kineograph.flow.sigmas import make_sigmas
 from kineograph.flow.solvers import sample, start
@@ -38,7 +38,6 @@ from kineograph.media.files import atomic_write
 from kineograph.models.conditioning import Conditioning
 from kineograph.request import GenerationRequest, resolve
 from kineograph.world.render import render
-from kineograph.world.scene import WORLD_VERSION
 
 Source = Literal["truth", "vae", "model"]
 SOURCES: tuple[Source, ...] = ("truth", "vae", "model")
@@ -80,6 +79,7 @@ class Studio:
         self.compiled = compiled
         self.fps = pipeline.spec.fps
         self.judges_hash = judges_hash
+        self.worlds: dict[tuple[str, ...], str] = {}
         folder.mkdir(parents=True, exist_ok=True)
 
     def judged(
@@ -129,7 +129,7 @@ class Studio:
     def _key(self, source: Source, prompts: Sequence[Prompt], judges: str = "") -> str:
         spec, hashes = self.pipeline.spec, self.pipeline.hashes
         parts: dict[str, Any] = {
-            "world": WORLD_VERSION,
+            "world": self._world(prompts),
             "judges": judges,
             "prompts": [p.to_dict() for p in prompts],
             "clip": [spec.fps, spec.num_frames],
@@ -141,6 +141,12 @@ class Studio:
             parts["settings"] = [spec.steps, spec.shift, spec.guidance_scale, spec.guidance]
             parts["settings"] += [spec.solver, spec.negative_prompt, str(self.pipeline.dtype)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def _world(self, prompts: Sequence[Prompt]) -> str:
+        texts = tuple(p.text for p in prompts)
+        if texts not in self.worlds:
+            self.worlds[texts] = fingerprint([p.scene for p in prompts])
+        return self.worlds[texts]
 
 
 def _take_up(path: Path, key: str) -> dict[str, ndarray] | None:

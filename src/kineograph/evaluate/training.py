@@ -39,19 +39,19 @@ from kineograph.evaluate.soften import soften
 from kineograph.models.vae import VideoVAE
 from kineograph.weights.files import build
 from kineograph.world.render import render
-from kineograph.world.scene import CAMERA_MOVES, WORLD_VERSION, Scene
+from kineograph.world.scene import CAMERA_MOVES, Scene
 
 
 @dataclass(frozen=True)
 class JudgeRecipe:
     """How the judges are trained; steps of 48 frames, 128 crops, 24 clips and 24 objects."""
 
-    clips: int = 12000
-    pixel_steps: int = 900
-    crop_steps: int = 1500
-    scene_steps: int = 3000
-    motion_steps: int = 3000
-    test_clips: int = 1000
+    clips: int = 8000
+    pixel_steps: int = 700
+    crop_steps: int = 1200
+    scene_steps: int = 2600
+    motion_steps: int = 2600
+    test_clips: int = 600
     vae_clips: int = 1500
     lr: float = 3e-3
     weight_decay: float = 0.02
@@ -266,14 +266,9 @@ def train(recipe: JudgeRecipe, folder: Path, out: Path, vae_path: Path | None) -
             f"{soft['right'] / soft['n']:.3f} softened"
         )
     check_gate(rows)
-    metadata = {
-        "on_truth": json.dumps(rows),
-        "on_softened": json.dumps(softened),
-        "world_version": str(WORLD_VERSION),
-        "recipe": repr(recipe),
-    }
     out.parent.mkdir(parents=True, exist_ok=True)
-    save_judges(out, judges, metadata)
+    metadata = {"on_softened": json.dumps(softened), "recipe": repr(recipe)}
+    save_judges(out, judges, rows, metadata)
     say(f"wrote {out}, {out.stat().st_size / 1e6:.2f} MB")
 
 
