@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from kineograph import __version__
 from kineograph.evaluate.judges import GATE, SIDE, Reading
@@ -298,6 +296,9 @@ NOTES = (
 
 def print_report(report: dict[str, Any]) -> None:
     """Print the tables to the terminal."""
+    from rich.console import Console  # importing it draws from Python's global generator
+    from rich.table import Table
+
     console = Console()
     for title, lines in _tables(report):
         table = Table(title=title, title_justify="left")
