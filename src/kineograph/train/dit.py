@@ -98,8 +98,8 @@ class DiTTask:
         self.bins = SigmaBins()
 
     def is_matrix(self, name: str, parameter: nn.Parameter) -> bool:
-        # Muon turns the text tower faster than the transformer can learn to read it: trained so,
-        # the model ignored its text (docs/log.md). The tower is AdamW's.
+        # Under Muon the text tower's residual stream swelled and the model ignored its text; under
+        # AdamW a gap between right and wrong captions opened early (docs/log.md).
         inside = name.startswith("dit.blocks.") and "embedding" not in name
         return parameter.ndim == 2 and inside
 
