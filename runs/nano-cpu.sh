@@ -7,7 +7,7 @@
 set -euo pipefail  # a stage that is interrupted or fails ends the script
 here=$(cd "$(dirname "$0")" && pwd)
 run=${1:-out/nano}
-for stage in vae decoder tokenizer latents dit upsampler; do
+for stage in vae tokenizer text latents dit upsampler; do
   echo "== $stage"
   kineo train "$stage" "$here/nano/$stage.py" --out "$run/$stage" --resume
 done

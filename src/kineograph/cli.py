@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from kineograph.generate import Event
     from kineograph.weights.folder import Entry
 
-STAGES = ("vae", "decoder", "tokenizer", "latents", "dit", "upsampler")  # those of train/stages.py
+STAGES = ("vae", "tokenizer", "text", "latents", "dit", "upsampler")  # those of train/stages.py
 PLAIN_LINE_EVERY = 5.0  # seconds between lines of progress where no terminal shows a bar
 
 

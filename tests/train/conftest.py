@@ -43,6 +43,13 @@ def tokenizer(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_text(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("text") / "text.safetensors"
+    save_weights(path, random_parts(TINY)["text"], TINY.text)
+    return path
+
+
+@pytest.fixture(scope="session")
 def short_clips():
     """Latents of clips of five frames instead of 25, with statistics of two clips."""
     with pytest.MonkeyPatch.context() as patch:

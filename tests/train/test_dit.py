@@ -27,9 +27,9 @@ RECIPE = DiTRecipe(
 
 
 @pytest.fixture(scope="module")
-def make(store, tiny_vae, tokenizer):
+def make(store, tiny_vae, tokenizer, tiny_text):
     def task(**settings) -> DiTTask:
-        return DiTTask(replace(RECIPE, **settings), store, tiny_vae, tokenizer)
+        return DiTTask(replace(RECIPE, **settings), store, tiny_vae, tokenizer, tiny_text)
 
     return task
 
@@ -68,16 +68,15 @@ def test_validation_tells_the_loss_at_fixed_levels_and_of_every_bin(run):
     assert (run / "dit-000004.png").stat().st_size > 1000
 
 
-def test_a_finished_run_has_both_networks_averaged(run, make):
+def test_a_finished_run_has_the_averaged_weights(run, make):
     state = torch.load(run / "checkpoint.pt", weights_only=True)
     names = [name for name, _ in make().module.named_parameters()]
     average = dict(zip(names, state["average"], strict=True))
-    for kind, config in (("dit", TINY.dit), ("text", TINY.text)):
-        stored, tensors, metadata = load_weights(run / f"{kind}.safetensors", kind)
-        assert stored == config
-        assert "DiTRecipe" in metadata["recipe"]
-        for name, tensor in tensors.items():
-            assert torch.equal(tensor, average[f"{kind}.{name}"].to(tensor.dtype))
+    stored, tensors, metadata = load_weights(run / "dit.safetensors", "dit")
+    assert stored == TINY.dit
+    assert "DiTRecipe" in metadata["recipe"]
+    for name, tensor in tensors.items():
+        assert torch.equal(tensor, average[name].to(tensor.dtype))
 
 
 def test_batches_are_functions_of_the_step(make):
@@ -104,17 +103,17 @@ def test_what_is_given_has_no_noise_and_no_weight(make, monkeypatch):
     task, seen = make(), {}
     known = torch.tensor([[True, False], [False, True]])
     monkeypatch.setattr(dit, "draw_known", lambda *_: known)
-    inner, loss = task.model.dit.forward, dit.flow_loss
+    inner, loss = task.dit.forward, dit.flow_loss
 
-    def forward(latent, sigma, context):
+    def forward(latent, sigma, context, bias):
         seen.update(latent=latent, sigma=sigma)
-        return inner(latent, sigma, context)
+        return inner(latent, sigma, context, bias)
 
     def weighed(velocity, noise, x0, weight):
         seen.update(velocity=velocity, x0=x0, weight=weight)
         return loss(velocity, noise, x0, weight)
 
-    monkeypatch.setattr(task.model.dit, "forward", forward)
+    monkeypatch.setattr(task.dit, "forward", forward)
     monkeypatch.setattr(dit, "flow_loss", weighed)
     task.loss(0)
     assert (seen["sigma"][known] == 0).all()
@@ -134,12 +133,47 @@ def test_the_loss_goes_down_on_one_batch(make, tmp_path):
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_muon_steps_the_matrices_of_the_transformer_and_none_of_the_text_tower(make):
+def test_muon_steps_the_matrices_of_the_blocks_alone(make):
     task = make()
     named = dict(task.module.named_parameters())
     chosen = {name for name, p in named.items() if task.is_matrix(name, p)}
-    assert {name.split(".")[0] for name in chosen} == {"dit"}
-    assert all(named[name].ndim == 2 and ".blocks." in name for name in chosen)
+    assert chosen and all(named[n].ndim == 2 and n.startswith("blocks.") for n in chosen)
+
+
+def test_the_text_encoder_stays_as_it_is(make, tmp_path):
+    task = make()
+    before = {name: p.clone() for name, p in task.text.named_parameters()}
+    engine = Engine(task, tmp_path)
+    for _ in range(2):
+        engine.advance()
+    assert all(torch.equal(before[name], p) for name, p in task.text.named_parameters())
+
+
+def test_padding_is_hidden_at_first_and_let_in_by_and_by(make):
+    task = make(padding_hidden=0.25, schedule=replace(RECIPE.schedule, steps=400))
+    strengths = []
+    for step in (0, 99, 150, 199, 200, 399):
+        context, bias = task._context(["a red ball", ""], step)
+        assert context.shape[:2] == (2, TINY.dit.text_len)
+        if bias is None:
+            strengths.append(0.0)
+            continue
+        padding = context.abs().sum(2) == 0
+        assert (bias[~padding] == 0).all() and len(bias[padding].unique()) == 1
+        strengths.append(float(-bias[padding][0] / dit.PADDING_BIAS))
+    assert strengths == pytest.approx([1, 1, 0.5, 0.01, 0, 0])
+    assert make(padding_hidden=0.0)._context(["a red ball"], 0)[1] is None
+
+
+def test_text_gain_is_what_the_right_captions_save(make, tmp_path):
+    task = make(validation_clips=2)
+    with torch.no_grad():
+        for p in task.dit.parameters():
+            p.add_(torch.randn(p.shape, generator=torch.Generator().manual_seed(0)) * 0.1)
+        assert abs(task.validate(tmp_path, 4)["text_gain"]) == 0  # two clips: each is its own other
+        for block in task.dit.blocks:
+            block.cross_attn.o.weight.zero_()
+        assert task.validate(tmp_path, 4)["text_gain"] == 0
 
 
 def test_latents_are_shown_by_the_statistics_of_the_store(make, store):

@@ -10,6 +10,7 @@ from kineograph.train.recipe import (
     DiTRecipe,
     LatentRecipe,
     Schedule,
+    TextRecipe,
     TokenizerRecipe,
     UpsamplerRecipe,
     VaeRecipe,
@@ -18,7 +19,7 @@ from kineograph.train.recipe import (
 
 KINDS = {
     "vae": VaeRecipe,
-    "decoder": VaeRecipe,
+    "text": TextRecipe,
     "tokenizer": TokenizerRecipe,
     "latents": LatentRecipe,
     "dit": DiTRecipe,

@@ -29,9 +29,10 @@ RECIPE = VaeRecipe(
 """
 RECIPES = {
     "vae": VAE_RECIPE,
-    "decoder": VAE_RECIPE,
     "tokenizer": "from kineograph.train.recipe import TokenizerRecipe\n"
     "RECIPE = TokenizerRecipe('tiny', captions=40)",
+    "text": "from kineograph.train.recipe import Schedule, TextRecipe\n"
+    "RECIPE = TextRecipe('tiny', Schedule(1))",
     "latents": "from kineograph.train.recipe import LatentRecipe\n"
     "RECIPE = LatentRecipe('tiny', clips=2, shard=1, validation_clips=1, compiled=False)",
     "dit": "from kineograph.train.recipe import DiTRecipe, Schedule\n"
@@ -55,7 +56,7 @@ def test_the_command_line_offers_the_stages_in_their_order():
 
 
 def test_an_unknown_stage_is_refused(recipes, tmp_path):
-    with pytest.raises(RequestError, match=r"'vea'.*vae, decoder, tokenizer"):
+    with pytest.raises(RequestError, match=r"'vea'.*vae, tokenizer, text"):
         run_stage("vea", recipes["vae"], tmp_path / "run" / "vae", resume=False)
     assert not (tmp_path / "run").exists()
 
@@ -63,12 +64,13 @@ def test_an_unknown_stage_is_refused(recipes, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "there", "missing"),
     [
-        ("decoder", [], "vae"),
+        ("text", [], "tokenizer"),
         ("latents", [], "vae"),
         ("dit", ["vae"], "latents"),
         ("dit", ["vae", "latents"], "tokenizer"),
         ("dit", ["latents", "tokenizer"], "vae"),
-        ("upsampler", ["vae"], "decoder"),
+        ("dit", ["vae", "latents", "tokenizer"], "text"),
+        ("upsampler", [], "vae"),
     ],
 )
 def test_a_stage_whose_turn_has_not_come_names_the_one_before(
@@ -140,7 +142,7 @@ def finished(tmp_path_factory, store, tokenizer) -> Path:
     shutil.copytree(store, run / "latents")
     shutil.copytree(tokenizer.parent, run / "tokenizer")
     for stage, kind in (
-        ("decoder", "vae"), ("dit", "dit"), ("dit", "text"), ("upsampler", "upsampler")
+        ("vae", "vae"), ("dit", "dit"), ("text", "text"), ("upsampler", "upsampler")
     ):  # fmt: skip
         (run / stage).mkdir(exist_ok=True)
         path, metadata = run / stage / f"{kind}.safetensors", {"recipe": f"of the {stage}"}
@@ -162,14 +164,14 @@ def test_a_finished_run_becomes_a_model_folder(finished, tmp_path, capsys):
     numbers = json.loads((finished / "latents" / "statistics.json").read_text())
     assert parts.spec.vae.latents_mean == tuple(numbers["mean"])
     assert parts.spec.vae.latents_std == tuple(numbers["std"])
-    assert load_weights(folder / "vae.safetensors", "vae")[2]["recipe"] == "of the decoder"
+    assert load_weights(folder / "vae.safetensors", "vae")[2]["recipe"] == "of the vae"
 
 
 @pytest.mark.parametrize(
     ("missing", "stage"),
     [
-        ("decoder/vae.safetensors", "decoder"),
-        ("dit/text.safetensors", "dit"),
+        ("vae/vae.safetensors", "vae"),
+        ("text/text.safetensors", "text"),
         ("tokenizer/words.json", "tokenizer"),
         ("upsampler/upsampler.safetensors", "upsampler"),
         ("latents/statistics.json", "latents"),

@@ -1,4 +1,4 @@
-"""The VAE's training: its loss, exact resume, and a decoder that learns beside a still encoder."""
+"""The VAE's training: its loss, exact resume, whole clips at the end."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from kineograph.models.vae import VideoVAE
 from kineograph.presets import TINY
 from kineograph.train.engine import Engine, train
 from kineograph.train.recipe import Schedule, VaeRecipe
-from kineograph.train.vae import DecoderTask, VaeTask, reconstruction_loss
+from kineograph.train.vae import VaeTask, reconstruction_loss
 from kineograph.weights.files import build, load_weights
+from kineograph.world.draw import NUM_FRAMES
 
 RECIPE = VaeRecipe(
     "tiny",
@@ -97,19 +98,6 @@ def test_muon_steps_the_inner_kernels_alone():
     assert {name for name in named if name.endswith("bias")}.isdisjoint(chosen)
 
 
-def test_the_decoder_learns_and_the_encoder_stays(run, tmp_path):
-    task = DecoderTask(RECIPE, run / "vae.safetensors")
-    before = {k: v.clone() for k, v in task.vae.state_dict().items()}
-    engine = Engine(task, tmp_path)
-    figures = [engine.advance() for _ in range(2)]
-    assert all(set(row) == {"loss", "grad_norm", "rate", "psnr"} for row in figures)
-    after = task.vae.state_dict()
-    changed = {name for name in before if not torch.equal(before[name], after[name])}
-    decoding = {name for name in before if name.startswith(("decoder.", "post_quant_conv."))}
-    assert changed == decoding
-    engine.save()
-    again = DecoderTask(RECIPE, run / "vae.safetensors")
-    resumed = Engine(again, tmp_path)
-    resumed.load()
-    assert all(map(torch.equal, again.vae.state_dict().values(), after.values()))
-    assert resumed.advance() == engine.advance()
+def test_the_last_part_of_a_run_is_on_whole_clips_in_half_the_batch():
+    task = VaeTask(replace(RECIPE, batch=2, whole_share=0.5))
+    assert [task._video(step).shape[:3] for step in (1, 2)] == [(2, 3, 5), (1, 3, NUM_FRAMES)]

@@ -67,13 +67,14 @@ class Block(nn.Module):
         modulation: Float[Tensor, "b g 6 d"],
         context: Float[Tensor, "b l d"],
         rope: Float[Tensor, "n e 2"],
+        context_bias: Float[Tensor, "b l"] | None,
     ) -> Float[Tensor, "b n d"]:
         modulation = modulation + self.modulation
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation.unbind(2)
         y = norm_modulate(x, shift1, scale1, self.eps)
         x = gated_add(x, self.self_attn(y, rope=rope), gate1)
         y = self.norm3(x).to(work_dtype(x))
-        x = x + self.cross_attn(y, context).to(x.dtype)
+        x = x + self.cross_attn(y, context, bias=context_bias).to(x.dtype)
         y = norm_modulate(x, shift2, scale2, self.eps)
         return gated_add(x, self.ffn(y), gate2)
 
@@ -121,11 +122,14 @@ class VideoDiT(nn.Module):
         latent: Float[Tensor, "b c t h w"],
         sigma: Float[Tensor, "b *g"],
         context: Float[Tensor, "b l k"],
+        context_bias: Float[Tensor, "b l"] | None = None,
     ) -> Float[Tensor, "b o t h w"]:
         """Return the velocity at `latent`, in its dtype.
 
         `sigma` in [0, 1] is one number a clip (b,), a latent frame (b, t) or a token (b, n).
-        `context` is zero-padded to `config.text_len` by the caller and not masked, as in Wan.
+        `context` is zero-padded to `config.text_len` by the caller and not masked, as in Wan;
+        `context_bias` is added to the scores of its tokens in every cross-attention (training
+        keeps the padding away at first).
         """
         sizes = zip(latent.shape[2:], self.config.patch_size, strict=True)
         assert all(size % patch == 0 for size, patch in sizes), "the grid is no multiple of a patch"
@@ -138,7 +142,7 @@ class VideoDiT(nn.Module):
         context = self.text_embedding(context)
         rope = self.rope((t, h, w), x.device)
         for block in self.blocks:
-            x = block(x, modulation, context, rope)
+            x = block(x, modulation, context, rope, context_bias)
         pt, ph, pw = self.config.patch_size
         return rearrange(
             self.head(x, embedding).to(latent.dtype),

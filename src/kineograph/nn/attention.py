@@ -43,7 +43,8 @@ def attend(
 class Attention(nn.Module):
     """Multi-head attention; q and k are RMS-normalised over all heads together.
 
-    Self-attention when `context` is None, else cross-attention to it.
+    Self-attention when `context` is None, else cross-attention to it. `bias` is added to the
+    scores of every query.
     """
 
     def __init__(self, dim: int, num_heads: int, eps: float) -> None:
@@ -61,6 +62,7 @@ class Attention(nn.Module):
         x: Float[Tensor, "b n d"],
         context: Float[Tensor, "b m d"] | None = None,
         rope: Float[Tensor, "n e 2"] | None = None,
+        bias: Float[Tensor, "b m"] | None = None,
     ) -> Float[Tensor, "b n d"]:
         source = x if context is None else context
         norms = self.norm_q, self.norm_k
@@ -69,5 +71,6 @@ class Attention(nn.Module):
             for y, norm in zip((self.q(x), self.k(source)), norms, strict=True)
         )
         v = rearrange(self.v(source), "b n (h d) -> b n h d", h=self.num_heads)
-        out: Tensor = self.o(attend(q, k, v))
+        score_bias = None if bias is None else bias[:, None, None].to(q.dtype)
+        out: Tensor = self.o(attend(q, k, v, bias=score_bias))
         return out

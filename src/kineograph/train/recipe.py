@@ -46,6 +46,7 @@ class VaeRecipe:
     schedule: Schedule
     batch: int = 8
     num_frames: int = 13
+    whole_share: float = 0.0  # the last part of the run, on whole clips in half the batch
     square_share: float = 0.5  # of the batches; the other ratios share the rest
     kl_weight: float = 1e-4
     mse_weight: float = 4.0
@@ -65,6 +66,18 @@ class TokenizerRecipe:
 
 
 @dataclass(frozen=True)
+class TextRecipe:
+    """Train a model's text encoder to read captions."""
+
+    model: str
+    schedule: Schedule
+    batch: int = 64
+    chinese_share: float = 0.45
+    typo_rate: float = 0.05
+    validation_captions: int = 400
+
+
+@dataclass(frozen=True)
 class LatentRecipe:
     """Render clips once and keep their latents and scenes: what a transformer trains on."""
 
@@ -79,7 +92,7 @@ class LatentRecipe:
 
 @dataclass(frozen=True)
 class DiTRecipe:
-    """Train a model's transformer together with its text encoder on stored latents."""
+    """Train a model's transformer on stored latents; its text encoder has learnt already."""
 
     model: str
     schedule: Schedule
@@ -88,6 +101,7 @@ class DiTRecipe:
     uniform_share: float = 0.1
     per_frame_share: float = 0.15  # samples with an own noise level for each latent frame
     text_dropout: float = 0.1
+    padding_hidden: float = 0.25  # of the run without the context's padding; let in as slowly
     known_share: float = 0.25  # samples with frames that are given: first, last, prefix, some
     chinese_share: float = 0.4
     typo_rate: float = 0.01
@@ -106,7 +120,7 @@ class UpsamplerRecipe:
     validation_clips: int = 12
 
 
-Recipe = VaeRecipe | LatentRecipe | DiTRecipe | UpsamplerRecipe
+Recipe = VaeRecipe | TextRecipe | LatentRecipe | DiTRecipe | UpsamplerRecipe
 
 
 def load_recipe(path: Path, kind: type[Any]) -> Any:  # noqa: ANN401 - the caller names the type

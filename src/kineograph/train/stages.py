@@ -1,7 +1,7 @@
 """The stages that make a model, by the names the command line gives them.
 
 A run folder holds one folder a stage; a stage finds what it needs of the earlier ones beside
-its own: `RUN/vae`, `RUN/decoder`, `RUN/tokenizer`, `RUN/latents`, `RUN/dit`, `RUN/upsampler`.
+its own: `RUN/vae`, `RUN/tokenizer`, `RUN/text`, `RUN/latents`, `RUN/dit`, and so on.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from kineograph.train.plots import plot_log
 from kineograph.train.recipe import (
     DiTRecipe,
     LatentRecipe,
+    TextRecipe,
     TokenizerRecipe,
     UpsamplerRecipe,
     VaeRecipe,
@@ -41,14 +42,6 @@ def run_vae(recipe: Path, out: Path, *, resume: bool) -> bool:
     return train(VaeTask(load_recipe(recipe, VaeRecipe)), out, resume=resume)
 
 
-def run_decoder(recipe: Path, out: Path, *, resume: bool) -> bool:
-    """Train the VAE's decoder further, on whole clips."""
-    from kineograph.train.vae import DecoderTask
-
-    vae = _need(out.parent / "vae" / "vae.safetensors", "vae")
-    return train(DecoderTask(load_recipe(recipe, VaeRecipe), vae), out, resume=resume)
-
-
 def run_tokenizer(recipe: Path, out: Path, *, resume: bool) -> bool:
     """Learn the tokenizer; a second run writes the same file again."""
     from kineograph.train.tokens import learn_tokenizer
@@ -56,6 +49,14 @@ def run_tokenizer(recipe: Path, out: Path, *, resume: bool) -> bool:
     out.mkdir(parents=True, exist_ok=True)
     learn_tokenizer(load_recipe(recipe, TokenizerRecipe), out / "tokenizer.json")
     return True
+
+
+def run_text(recipe: Path, out: Path, *, resume: bool) -> bool:
+    """Train the text encoder."""
+    from kineograph.train.text import TextTask
+
+    tokenizer = _need(out.parent / "tokenizer" / "tokenizer.json", "tokenizer")
+    return train(TextTask(load_recipe(recipe, TextRecipe), tokenizer), out, resume=resume)
 
 
 def run_latents(recipe: Path, out: Path, *, resume: bool) -> bool:
@@ -68,7 +69,7 @@ def run_latents(recipe: Path, out: Path, *, resume: bool) -> bool:
 
 
 def run_dit(recipe: Path, out: Path, *, resume: bool) -> bool:
-    """Train the transformer and the text encoder."""
+    """Train the transformer."""
     from kineograph.train.dit import DiTTask
 
     run = out.parent
@@ -77,6 +78,7 @@ def run_dit(recipe: Path, out: Path, *, resume: bool) -> bool:
         _need(run / "latents", "latents"),
         _need(run / "vae" / "vae.safetensors", "vae"),
         _need(run / "tokenizer" / "tokenizer.json", "tokenizer"),
+        _need(run / "text" / "text.safetensors", "text"),
     )
     return train(task, out, resume=resume)
 
@@ -85,14 +87,14 @@ def run_upsampler(recipe: Path, out: Path, *, resume: bool) -> bool:
     """Train the upsampler."""
     from kineograph.train.upsampler import UpsamplerTask
 
-    vae = _need(out.parent / "decoder" / "vae.safetensors", "decoder")
+    vae = _need(out.parent / "vae" / "vae.safetensors", "vae")
     return train(UpsamplerTask(load_recipe(recipe, UpsamplerRecipe), vae), out, resume=resume)
 
 
 STAGES = {
     "vae": run_vae,
-    "decoder": run_decoder,
     "tokenizer": run_tokenizer,
+    "text": run_text,
     "latents": run_latents,
     "dit": run_dit,
     "upsampler": run_upsampler,
@@ -120,10 +122,9 @@ def assemble(run: Path, folder: Path) -> None:
 
     Raises `RequestError` naming the first file that is missing, before anything is written.
     """
-    sources = [run / "dit" / f"{name}.safetensors" for name in ("dit", "text")]
-    sources += [run / "upsampler" / "upsampler.safetensors"]
+    sources = [run / name / f"{name}.safetensors" for name in ("dit", "text", "upsampler")]
     sources += [run / "tokenizer" / "tokenizer.json", run / "tokenizer" / "words.json"]
-    vae = run / "decoder" / "vae.safetensors"
+    vae = run / "vae" / "vae.safetensors"
     statistics = run / "latents" / "statistics.json"
     for source in (*sources, vae, statistics):
         _need(source, source.parent.name)

@@ -22,7 +22,8 @@ from kineograph.train.clips import (
 )
 from kineograph.train.engine import step_generator
 from kineograph.train.recipe import VaeRecipe
-from kineograph.weights.files import build, save_weights
+from kineograph.weights.files import save_weights
+from kineograph.world.draw import NUM_FRAMES
 from kineograph.world.scene import WORLD_VERSION
 
 
@@ -65,9 +66,10 @@ class VaeTask:
 
     def _video(self, step: int) -> Float[Tensor, "b 3 t h w"]:
         r, seed = self.recipe, self.schedule.seed
-        clips = random_clips(
-            seed, step, r.batch, r.num_frames, r.square_share, compiled=r.compiled
-        )
+        batch, frames = r.batch, r.num_frames
+        if step >= (1 - r.whole_share) * self.schedule.steps:
+            batch, frames = max(1, batch // 2), NUM_FRAMES
+        clips = random_clips(seed, step, batch, frames, r.square_share, compiled=r.compiled)
         return to_float(clips)
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
@@ -105,29 +107,3 @@ class VaeTask:
     def finish(self, folder: Path) -> None:
         metadata = {"world_version": str(WORLD_VERSION), "recipe": repr(self.recipe)}
         save_weights(folder / "vae.safetensors", self.vae, self.spec.vae, metadata)
-
-
-class DecoderTask(VaeTask):
-    """Train the decoder further on whole clips, with the encoder, and so every latent, as it is.
-
-    A causal network that only saw short crops is worse beyond their length; latents that were
-    stored with the encoder stay good.
-    """
-
-    def __init__(self, recipe: VaeRecipe, vae: Path) -> None:
-        super().__init__(recipe)
-        built = build("vae", vae)
-        self.vae.load_state_dict(built.state_dict())
-        for part in (self.vae.encoder, self.vae.quant_conv):
-            part.requires_grad_(False)
-
-    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        video = self._video(step)
-        generator = step_generator(self.schedule.seed, step)
-        with torch.autocast("cpu", torch.bfloat16):
-            with torch.no_grad():
-                mean, logvar = self.vae.encode(video)
-            noise = torch.randn(mean.shape, generator=generator)
-            out = self.vae.decode(mean + noise * (0.5 * logvar).exp())
-        quality = float(psnr(out.detach(), video).mean())
-        return reconstruction_loss(out, video, self.recipe), {"psnr": quality}

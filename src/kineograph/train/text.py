@@ -1,0 +1,205 @@
+"""Training of the text encoder alone: read back from a caption what it states of its scene.
+
+A transformer that learns together with its text encoder from nothing pulls the encoder down
+before either is of use: noise through cross-attention costs more than the text yet gives, and
+a silent encoder is the nearest way out (docs/log.md). So ours learns to read first and is
+frozen afterwards, as UMT5 is in Wan (arXiv 2503.20314). Both languages answer the same
+questions, so a word and its translation come out alike.
+
+Letters: b captions, l tokens, d encoder channels, q questions, a answers.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from kineograph.models.text import TextEncoder
+from kineograph.models.tokenizer import Tokenizer
+from kineograph.presets import get_preset
+from kineograph.train.clips import VALIDATION_SEED
+from kineograph.train.recipe import TextRecipe
+from kineograph.weights.files import save_weights
+from kineograph.world.captions import Language, caption_with_facts, facts
+from kineograph.world.draw import draw_scene
+from kineograph.world.scene import (
+    CAMERA_MOVES,
+    COLOURS,
+    DIRECTIONS,
+    FLOORS,
+    MATERIALS,
+    MOTIONS,
+    SHAPES,
+    SIZES,
+    SKIES,
+    SPEEDS,
+    WORLD_VERSION,
+    Scene,
+)
+
+# What is asked of the object of each colour, and of the scene. Answer 0 is "not said".
+OBJECT_FACTS: dict[str, tuple[str, ...]] = {
+    "colour": ("said",),
+    "shape": SHAPES,
+    "size": SIZES,
+    "material": MATERIALS,
+    "motion": MOTIONS,
+    "direction": DIRECTIONS,
+    "speed": SPEEDS,
+    "struck": ("yes",),
+}
+SCENE_FACTS: dict[str, tuple[str, ...]] = {
+    "floor": FLOORS,
+    "sky": SKIES,
+    "camera.move": CAMERA_MOVES,
+    "camera.speed": SPEEDS,
+}
+UNASKED = -100  # in a key: what cross-entropy leaves out
+
+
+class Reader(nn.Module):
+    """Answers questions about encoded text; used in training alone.
+
+    "What does the red one do?" attends to the tokens once, so that every token must know whose
+    it is. Questions are those of `OBJECT_FACTS` colour by colour, then those of `SCENE_FACTS`.
+    """
+
+    def __init__(self, dim: int, num_heads: int = 4) -> None:
+        super().__init__()
+        widths = [1 + len(v) for v in (*OBJECT_FACTS.values(), *SCENE_FACTS.values())]
+        self.colours = nn.Parameter(torch.randn(len(COLOURS), 1, dim) * dim**-0.5)
+        self.facts = nn.Parameter(torch.randn(len(widths), dim) * dim**-0.5)
+        self.attention = nn.MultiheadAttention(dim, num_heads, batch_first=True)
+        self.answers = nn.Parameter(torch.randn(len(widths), dim, max(widths)) * dim**-0.5)
+        each, count = len(OBJECT_FACTS), len(widths)
+        self.kinds = list(range(each)) * len(COLOURS) + list(range(each, count))
+        self.widths = [widths[kind] for kind in self.kinds]
+
+    def forward(
+        self, encoded: Float[Tensor, "b l d"], mask: Bool[Tensor, "b l"]
+    ) -> Float[Tensor, "b q a"]:
+        """Return logits; those of answers that a question does not have are -inf."""
+        each = len(OBJECT_FACTS)
+        questions = torch.cat([(self.colours + self.facts[:each]).flatten(0, 1), self.facts[each:]])
+        found, _ = self.attention(
+            questions.expand(len(encoded), -1, -1), encoded, encoded,
+            key_padding_mask=~mask, need_weights=False,
+        )  # fmt: skip
+        logits = torch.einsum("bqd,qda->bqa", found, self.answers[self.kinds])
+        allowed = torch.arange(logits.shape[2]) < torch.tensor(self.widths)[:, None]
+        return logits.masked_fill(~allowed, -torch.inf)
+
+
+def answer_key(scene: Scene, said: frozenset[str]) -> list[int]:
+    """Return the answer to every question of the `Reader` when a caption states `said`.
+
+    Of a colour that is not said, nothing else is asked; nor of one that two objects have, of
+    which "the red one" would be a riddle.
+    """
+    values = facts(scene)
+    key = []
+    for colour in COLOURS:
+        mine = [i for i, thing in enumerate(scene.objects) if thing.colour == colour]
+        named = [i for i in mine if f"object{i}.colour" in said]
+        key.append(int(bool(named)))
+        for name, allowed in list(OBJECT_FACTS.items())[1:]:
+            if len(mine) != 1 or not named:
+                key.append(UNASKED)
+                continue
+            fact = f"object{mine[0]}.{name}"
+            key.append(1 + allowed.index(values[fact]) if fact in said else 0)
+    for name, allowed in SCENE_FACTS.items():
+        key.append(1 + allowed.index(values[name]) if name in said else 0)
+    return key
+
+
+def reading_loss(
+    logits: Float[Tensor, "b q a"], key: Int[Tensor, "b q"]
+) -> tuple[Float[Tensor, ""], Bool[Tensor, "b q"]]:
+    """Return the cross-entropy over what is asked, and which answers are right or unasked."""
+    loss = F.cross_entropy(logits.flatten(0, 1), key.flatten(), ignore_index=UNASKED)
+    return loss, (logits.argmax(2) == key) | (key == UNASKED)
+
+
+class TextTask:
+    """Train one model's text encoder."""
+
+    def __init__(self, recipe: TextRecipe, tokenizer: Path) -> None:
+        self.recipe, self.schedule = recipe, recipe.schedule
+        self.spec = get_preset(recipe.model)
+        self.tokenizer = Tokenizer.load(tokenizer, self.spec.dit.text_len)
+        self.text = TextEncoder(self.spec.text)
+        self.text.init_weights(torch.Generator().manual_seed(recipe.schedule.seed))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.schedule.seed)
+            self.reader = Reader(self.spec.text.dim)
+        self.module: nn.Module = nn.ModuleDict({"text": self.text, "reader": self.reader})
+
+    def is_matrix(self, name: str, parameter: nn.Parameter) -> bool:
+        return False
+
+    def splits(self) -> dict[str, int]:
+        return {}
+
+    def _captions(
+        self, rng: random.Random, seeds: range, *, typo_rate: float, heldout: bool = False
+    ) -> tuple[list[str], Int[Tensor, "b q"]]:
+        texts, keys = [], []
+        for base in seeds:
+            scene = draw_scene(base)
+            language: Language = "zh" if rng.random() < self.recipe.chinese_share else "en"
+            text, said = caption_with_facts(
+                scene, language, rng, typo_rate=typo_rate, heldout_phrasing=heldout
+            )
+            texts.append(text)
+            keys.append(answer_key(scene, said))
+        return texts, torch.tensor(keys)
+
+    def _read(self, texts: list[str]) -> Float[Tensor, "b q a"]:
+        ids, mask = self.tokenizer.encode(texts)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits: Tensor = self.reader(self.text(ids, mask), mask)
+        return logits.float()
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        r = self.recipe
+        rng = random.Random(f"text {self.schedule.seed} {step}")
+        first = rng.randrange(VALIDATION_SEED - r.batch)
+        texts, key = self._captions(rng, range(first, first + r.batch), typo_rate=r.typo_rate)
+        loss, right = reading_loss(self._read(texts), key)
+        return loss, {"captions_right": float(right.all(1).float().mean())}
+
+    def validate(self, folder: Path, step: int) -> dict[str, float]:
+        """Return the share of stated facts, and of whole captions, read rightly.
+
+        `heldout_*` is of clause orders and synonyms that training never shows.
+        """
+        result = {}
+        for name, heldout in (("", False), ("heldout_", True)):
+            rng = random.Random(0)
+            seeds = range(VALIDATION_SEED, VALIDATION_SEED + self.recipe.validation_captions)
+            texts, key = self._captions(rng, seeds, typo_rate=0.0, heldout=heldout)
+            loss, right = reading_loss(self._read(texts), key)
+            stated = key > 0
+            result[f"{name}loss"] = float(loss)
+            result[f"{name}facts_right"] = float(right[stated].float().mean())
+            result[f"{name}captions_right"] = float(right.all(1).float().mean())
+        return result
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        assert not state
+
+    def finish(self, folder: Path) -> None:
+        metadata = {"world_version": str(WORLD_VERSION), "recipe": repr(self.recipe)}
+        save_weights(
+            folder / "text.safetensors", self.text, self.spec.text, metadata, torch.bfloat16
+        )
