@@ -158,6 +158,15 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume", action="store_true", help="go on from the last checkpoint, if there is one"
     )
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="where to train (default: cpu)"
+    )
+    parser.add_argument(
+        "--minutes",
+        type=_at_least(1),
+        metavar="N",
+        help="stop after so long, with a checkpoint and exit status 130",
+    )
 
 
 def _add_assemble(parser: argparse.ArgumentParser) -> None:
@@ -295,7 +304,10 @@ def train(args: argparse.Namespace) -> None:
     """Run one stage of training by its recipe."""
     from kineograph.train import main as train_main
 
-    train_main(args.kind, args.recipe, args.out, resume=args.resume)
+    train_main(
+        args.kind, args.recipe, args.out,
+        resume=args.resume, device=args.device, minutes=args.minutes,
+    )  # fmt: skip
 
 
 def assemble(args: argparse.Namespace) -> None:

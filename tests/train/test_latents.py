@@ -102,3 +102,15 @@ def test_shards_are_planned_by_ratio_from_training_seeds(store, store_recipe):
 def test_an_empty_folder_is_no_store(tmp_path):
     with pytest.raises(RequestError, match="run the latents stage"):
         read_latents(tmp_path)
+
+
+def test_a_store_stops_between_shards_when_its_time_is_up(
+    store_recipe, short_clips, tiny_vae, store, tmp_path
+):
+    assert not latents.write_latents(store_recipe, tiny_vae, tmp_path, seconds=0.0)
+    done = {path.name for path in tmp_path.glob("*.safetensors")}
+    assert len(done) == 1
+    while not latents.write_latents(store_recipe, tiny_vae, tmp_path, seconds=0.0):
+        pass
+    for path in store.glob("*.safetensors"):
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes()

@@ -11,12 +11,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 
 from kineograph import cli
 from kineograph.errors import RequestError
 from kineograph.presets import TINY
 from kineograph.train import main, stages
-from kineograph.train.stages import STAGES, assemble, run_stage
+from kineograph.train.stages import STAGES, How, assemble, run_stage
 from kineograph.train.vae import VaeTask
 from kineograph.weights.files import load_weights, save_weights
 from kineograph.weights.folder import open_parts, random_parts
@@ -57,7 +58,7 @@ def test_the_command_line_offers_the_stages_in_their_order():
 
 def test_an_unknown_stage_is_refused(recipes, tmp_path):
     with pytest.raises(RequestError, match=r"'vea'.*vae, tokenizer, text"):
-        run_stage("vea", recipes["vae"], tmp_path / "run" / "vae", resume=False)
+        run_stage("vea", recipes["vae"], tmp_path / "run" / "vae", How())
     assert not (tmp_path / "run").exists()
 
 
@@ -81,13 +82,13 @@ def test_a_stage_whose_turn_has_not_come_names_the_one_before(
     for name in there:
         shutil.copytree(sources[name], run / name)
     with pytest.raises(RequestError, match=rf"{missing}.* is missing; run the {missing} stage"):
-        run_stage(kind, recipes[kind], run / kind, resume=False)
+        run_stage(kind, recipes[kind], run / kind, How())
     assert not (run / kind).exists()
 
 
 def test_a_recipe_of_another_stage_is_refused(recipes, tmp_path):
     with pytest.raises(RequestError, match=r"dit\.py must define RECIPE as a VaeRecipe"):
-        run_stage("vae", recipes["dit"], tmp_path / "vae", resume=False)
+        run_stage("vae", recipes["dit"], tmp_path / "vae", How())
 
 
 def test_the_tokenizer_stage_writes_its_files(recipes, tmp_path):
@@ -128,10 +129,29 @@ def test_an_interrupted_stage_ends_with_130_and_says_how_to_go_on(
     assert line == "kineo: error: run/vae holds a run; add --resume or choose another --out"
 
 
-def test_a_stage_that_stopped_is_no_success(recipes, tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(stages.STAGES, "dit", lambda *_, **__: False)
+def test_a_stage_stops_when_its_time_is_up_and_goes_on(recipes, tmp_path, capsys):
+    out, how = tmp_path / "vae", How(seconds=0.0)
+    text = recipes["vae"].read_text().replace("Schedule(2,", "Schedule(3,")
+    recipes["vae"].write_text(text)
     with pytest.raises(KeyboardInterrupt):
-        run_stage("dit", recipes["dit"], tmp_path, resume=False)
+        run_stage("vae", recipes["vae"], out, how)
+    assert not (out / "vae.safetensors").exists() and (out / "checkpoint.pt").exists()
+    run_stage("vae", recipes["vae"], out, How(resume=True))
+    assert (out / "vae.safetensors").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
+def test_a_device_that_is_not_there_is_refused(recipes, tmp_path, capsys):
+    arguments = ["train", "vae", str(recipes["vae"]), "--out", str(tmp_path / "vae")]
+    assert cli.main([*arguments, "--device", "cuda"]) == 2
+    assert "device 'cuda' is not there" in capsys.readouterr().err
+    assert not (tmp_path / "vae").exists()
+
+
+def test_a_stage_that_stopped_is_no_success(recipes, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(stages.STAGES, "dit", lambda *_: False)
+    with pytest.raises(KeyboardInterrupt):
+        run_stage("dit", recipes["dit"], tmp_path, How())
     assert "finished" not in capsys.readouterr().err
 
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 
-def main(kind: str, recipe: Path, out: Path, *, resume: bool = False) -> None:
+def main(
+    kind: str, recipe: Path, out: Path, *, resume: bool = False, device: str = "cpu",
+    minutes: float | None = None,
+) -> None:  # fmt: skip
     """Run one stage of training by its recipe file; the command line's way in."""
-    from kineograph.train.stages import run_stage
+    import torch
 
-    run_stage(kind, Path(recipe), Path(out), resume=resume)
+    from kineograph.train.stages import How, run_stage
+
+    seconds = math.inf if minutes is None else 60 * minutes
+    run_stage(kind, Path(recipe), Path(out), How(resume, torch.device(device), seconds))

@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from kineograph.world.draw import BASE_SIZES, CLIP_TIMES, FPS, NUM_FRAMES, draw_scene
-from kineograph.world.render import render
+from kineograph.world.render import CPU, render
 from kineograph.world.scene import Scene
 
 VALIDATION_SEED = 1 << 40  # scenes of validation and evaluation start here, training below
@@ -34,8 +34,9 @@ def choose_ratio(rng: random.Random, square_share: float) -> str:
 
 
 def random_clips(
-    seed: int, step: int, batch: int, num_frames: int, square_share: float, *, compiled: bool
-) -> UInt8[Tensor, "b t h w 3"]:
+    seed: int, step: int, batch: int, num_frames: int, square_share: float, *, compiled: bool,
+    device: torch.device = CPU,
+) -> UInt8[Tensor, "b t h w 3"]:  # fmt: skip
     """Render a batch of crops in time of training scenes, all of one aspect ratio."""
     rng = random.Random(f"clips {seed} {step}")
     ratio = choose_ratio(rng, square_share)
@@ -47,7 +48,7 @@ def random_clips(
     first = rng.uniform(0, (NUM_FRAMES - num_frames) / FPS)
     times = first + np.arange(num_frames) / FPS
     height, width = BASE_SIZES[ratio]
-    return render(scenes, times, height, width, compiled=compiled)[0]
+    return render(scenes, times, height, width, compiled=compiled, device=device)[0]
 
 
 def validation_scenes(count: int, *, ratio: str = "1:1", split: str = "train") -> list[Scene]:
@@ -58,11 +59,15 @@ def validation_scenes(count: int, *, ratio: str = "1:1", split: str = "train") -
 
 
 def render_clips(
-    scenes: list[Scene], *, scale: int = 1, compiled: bool = False, times: np.ndarray = CLIP_TIMES
-) -> UInt8[Tensor, "b t h w 3"]:
+    scenes: list[Scene], *, scale: int = 1, compiled: bool = False, times: np.ndarray = CLIP_TIMES,
+    device: torch.device = CPU,
+) -> UInt8[Tensor, "b t h w 3"]:  # fmt: skip
     """Render whole clips of scenes that share an aspect ratio."""
     height, width = BASE_SIZES[scenes[0].aspect_ratio]
-    return render(scenes, times, height * scale, width * scale, scale=scale, compiled=compiled)[0]
+    height, width = height * scale, width * scale
+    return render(
+        scenes, times, height, width, scale=scale, compiled=compiled, device=device
+    )[0]
 
 
 def psnr(a: Float[Tensor, "b c t h w"], b: Float[Tensor, "b c t h w"]) -> Float[Tensor, " b"]:

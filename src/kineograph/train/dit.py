@@ -29,6 +29,7 @@ from kineograph.train.latents import read_latents
 from kineograph.train.recipe import DiTRecipe
 from kineograph.weights.files import build, save_weights
 from kineograph.world.captions import Language, caption
+from kineograph.world.render import CPU
 from kineograph.world.scene import WORLD_VERSION, Scene
 
 VALIDATION_SIGMAS = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -69,17 +70,19 @@ class DiTTask:
     """Train one model's transformer."""
 
     def __init__(
-        self, recipe: DiTRecipe, latents: Path, vae: Path, tokenizer: Path, text: Path
-    ) -> None:
-        self.recipe, self.schedule = recipe, recipe.schedule
+        self, recipe: DiTRecipe, latents: Path, vae: Path, tokenizer: Path, text: Path,
+        device: torch.device = CPU,
+    ) -> None:  # fmt: skip
+        self.recipe, self.schedule, self.device = recipe, recipe.schedule, device
         self.spec = get_preset(recipe.model)
         self.tokenizer = Tokenizer.load(tokenizer, self.spec.dit.text_len)
         self.buckets, self.held, self.statistics = read_latents(latents)
         self.dit = VideoDiT(self.spec.dit)
         self.module: nn.Module = self.dit
         self.dit.init_weights(torch.Generator().manual_seed(recipe.schedule.seed))
-        self.text = build("text", text).requires_grad_(False)
-        self.vae = build("vae", vae)
+        self.dit.to(device)
+        self.text = build("text", text).requires_grad_(False).to(device)
+        self.vae = build("vae", vae).to(device)
         assert isinstance(self.vae, VideoVAE)
         self.vae.config = replace(
             self.vae.config,
@@ -103,7 +106,7 @@ class DiTTask:
         that has fled there never comes back (docs/log.md). So it is hidden at first, then let
         in by and by: what is generated has it in full, as in Wan.
         """
-        ids, mask = self.tokenizer.encode(captions)
+        ids, mask = (a.to(self.device) for a in self.tokenizer.encode(captions))
         assert isinstance(self.text, TextEncoder)
         with torch.no_grad():
             context = encode_context(self.text, ids, mask, self.spec.dit.text_len)
@@ -140,7 +143,8 @@ class DiTTask:
         known = draw_known(b, t, r.known_share, generator)
         sigma = sigma.masked_fill(known, 0.0)
         noise = torch.randn(x0.shape, generator=generator)
-        with torch.autocast("cpu", torch.bfloat16):
+        x0, noise, sigma, known = (a.to(self.device) for a in (x0, noise, sigma, known))
+        with torch.autocast(self.device.type, torch.bfloat16):
             context, bias = self._context(captions, step)
             velocity = self.dit(add_noise(x0, noise, sigma), sigma, context, bias)
         weight = (~known).float()
@@ -156,19 +160,20 @@ class DiTTask:
         other clips: 0 for a model that ignores its text.
         """
         count = self.recipe.validation_clips
-        x0 = self.held.latent[:count].float()
+        x0 = self.held.latent[:count].float().to(self.device)
         rng = random.Random(0)
         languages: tuple[Language, Language] = ("en", "zh")
         captions = [
             caption(s, languages[i % 2], rng) for i, s in enumerate(self.held.scenes[:count])
         ]
         noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(1))
+        noise = noise.to(self.device)
         result = {}
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16):
             context, bias = self._context(captions, step)
 
             def loss_at(level: float, context: Tensor, bias: Tensor | None) -> float:
-                sigma = torch.full((len(x0),), level)
+                sigma = torch.full((len(x0),), level, device=self.device)
                 velocity = self.dit(add_noise(x0, noise, sigma), sigma, context, bias)
                 return float(flow_loss(velocity, noise, x0)[0])
 
@@ -188,7 +193,7 @@ class DiTTask:
         spec, dit = self.spec, self.dit
 
         def velocity(x: Tensor, sigma: Tensor, context: Tensor) -> Tensor:
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast(self.device.type, torch.bfloat16):
                 return dit(x, sigma, context).float()
 
         end = self.schedule.steps * 2  # with all padding in sight, as when it is used
@@ -199,9 +204,9 @@ class DiTTask:
         sigmas = make_sigmas(spec.steps, spec.shift)
         *_, state = sample(fn, start(noise, spec.solver), sigmas)
         assert isinstance(self.vae, VideoVAE)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16):
             made = self.vae.decode(self.vae.denormalise(state.x))
-        save_png(contact_sheet(list(to_uint8(made).numpy()), captions), path)
+        save_png(contact_sheet(list(to_uint8(made).cpu().numpy()), captions), path)
 
     def state_dict(self) -> dict[str, Any]:
         return {"bins": self.bins.to_dict()}

@@ -168,18 +168,23 @@ class Engine:
                 for p, k in zip(self.parameters, kept, strict=True):
                     p.copy_(k)
 
-    def run(self, say: Callable[[str], None], *, stop_after: int | None = None) -> bool:
+    def run(
+        self, say: Callable[[str], None], *, stop_after: int | None = None,
+        seconds: float = math.inf,
+    ) -> bool:  # fmt: skip
         """Train to the end of the schedule; return whether it was reached.
 
-        Stops cleanly, with a checkpoint, on SIGINT and SIGTERM, or at step `stop_after`.
+        Stops cleanly, with a checkpoint, on SIGINT and SIGTERM, at step `stop_after`, or after
+        the first step that ends later than `seconds` from now.
         """
         stopped = _StopFlag()
         recent: list[dict[str, float]] = []
         saved = mark = time.monotonic()
+        deadline = mark + seconds
         s = self.schedule
         last = s.steps if stop_after is None else min(s.steps, stop_after)
         with (self.folder / "log.jsonl").open("a") as log, stopped:
-            while self.step < last and not stopped:
+            while self.step < last and not stopped and mark < deadline:
                 recent.append(self.advance())
                 now = time.monotonic()
                 self.seconds += now - mark
@@ -256,7 +261,10 @@ def say_line(text: str) -> None:
     sys.stderr.flush()
 
 
-def train(task: Task, folder: Path, *, resume: bool, stop_after: int | None = None) -> bool:
+def train(
+    task: Task, folder: Path, *, resume: bool, stop_after: int | None = None,
+    seconds: float = math.inf,
+) -> bool:  # fmt: skip
     """Run a task in a folder; with `resume` go on from its checkpoint, if there is one.
 
     Raises `RequestError` where a run would be overwritten, or continued under another recipe.
@@ -273,4 +281,4 @@ def train(task: Task, folder: Path, *, resume: bool, stop_after: int | None = No
         engine.load()
         say_line(f"resuming at step {engine.step}")
     write_json(folder / "recipe.json", recipe)
-    return engine.run(say_line, stop_after=stop_after)
+    return engine.run(say_line, stop_after=stop_after, seconds=seconds)

@@ -9,6 +9,7 @@ functions of (recipe, k), written whole, so that an interrupted run goes on with
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
 from dataclasses import asdict, dataclass
@@ -30,6 +31,7 @@ from kineograph.train.recipe import LatentRecipe
 from kineograph.weights.files import build, save_tensors
 from kineograph.weights.header import sha256
 from kineograph.world.draw import BASE_SIZES, draw_scene
+from kineograph.world.render import CPU
 from kineograph.world.scene import Scene, scene_from_dict
 
 STATISTICS_CLIPS = 512
@@ -37,15 +39,15 @@ STATISTICS_CLIPS = 512
 
 @torch.no_grad()
 def encode_clips(
-    vae: VideoVAE, scenes: list[Scene], *, compiled: bool
+    vae: VideoVAE, scenes: list[Scene], *, compiled: bool, device: torch.device = CPU
 ) -> Float[Tensor, "n c t h w"]:
-    """Render scenes of one aspect ratio and return the raw latent means."""
+    """Render scenes of one aspect ratio and return the raw latent means, on the CPU."""
     parts = []
     for first in range(0, len(scenes), 50):
-        video = render_clips(scenes[first : first + 50], compiled=compiled)
+        video = render_clips(scenes[first : first + 50], compiled=compiled, device=device)
         for part in video.split(10):
-            with torch.autocast("cpu", torch.bfloat16):
-                parts.append(vae.encode(to_float(part))[0])
+            with torch.autocast(device.type, torch.bfloat16):
+                parts.append(vae.encode(to_float(part))[0].float().cpu())
     return torch.cat(parts)
 
 
@@ -59,22 +61,31 @@ def shard_plan(recipe: LatentRecipe) -> list[tuple[str, list[int]]]:
     return [(r, [rng.randrange(VALIDATION_SEED) for _ in range(recipe.shard)]) for r in ratios]
 
 
-def write_latents(recipe: LatentRecipe, vae_path: Path, folder: Path) -> None:
-    """Fill a store, or go on filling it.
+def write_latents(
+    recipe: LatentRecipe, vae_path: Path, folder: Path, device: torch.device = CPU,
+    seconds: float = math.inf,
+) -> bool:  # fmt: skip
+    """Fill a store, or go on filling it; stop after the shard in which `seconds` pass.
+
+    Returns whether the store is full.
 
     Raises `RequestError` if the store was started by another recipe or with another VAE.
     """
     spec = get_preset(recipe.model)
     vae = build("vae", vae_path)
     assert isinstance(vae, VideoVAE)
-    vae.eval()
+    vae.eval().to(device)
     assert spec.vae.z_dim == vae.config.z_dim
     folder.mkdir(parents=True, exist_ok=True)
     _claim(folder, {**asdict(recipe), "vae": sha256(vae_path)})
+
+    def encode(scenes: list[Scene]) -> Tensor:
+        return encode_clips(vae, scenes, compiled=recipe.compiled, device=device)
+
     statistics = folder / "statistics.json"
     if not statistics.exists():
         scenes = [draw_scene(VALIDATION_SEED // 2 + i) for i in range(STATISTICS_CLIPS)]
-        raw = encode_clips(vae, scenes, compiled=recipe.compiled)
+        raw = encode(scenes)
         mean, std = raw.mean((0, 2, 3, 4)), raw.std((0, 2, 3, 4))
         write_json(statistics, {"mean": mean.tolist(), "std": std.tolist()})
     numbers = json.loads(statistics.read_text())
@@ -85,15 +96,18 @@ def write_latents(recipe: LatentRecipe, vae_path: Path, folder: Path) -> None:
     start = time.monotonic()
     for done, (name, ratio, seeds) in enumerate(todo):
         scenes = [draw_scene(s, aspect_ratio=ratio) for s in seeds]
-        latent = (encode_clips(vae, scenes, compiled=recipe.compiled) - shift) / scale
+        latent = (encode(scenes) - shift) / scale
         _write_shard(folder, name, latent, scenes)
         spent = time.monotonic() - start
         left = spent / (done + 1) * (len(todo) - done - 1)
         say_line(f"shard {name} {ratio}: {len(scenes)} clips, {spent:.0f}s, eta {left:.0f}s")
+        if left > 0 and spent > seconds:
+            return False
     if not (folder / "validation.safetensors").exists():
         scenes = validation_scenes(recipe.validation_clips)
-        latent = (encode_clips(vae, scenes, compiled=recipe.compiled) - shift) / scale
+        latent = (encode(scenes) - shift) / scale
         _write_shard(folder, "validation", latent, scenes)
+    return True
 
 
 def _claim(folder: Path, made_of: dict[str, Any]) -> None:

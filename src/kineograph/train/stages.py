@@ -7,7 +7,8 @@ its own: `RUN/vae`, `RUN/tokenizer`, `RUN/text`, `RUN/latents`, `RUN/dit`, and s
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ import torch
 from kineograph.errors import RequestError
 from kineograph.media.files import atomic_write, write_json
 from kineograph.spec import VaeConfig
-from kineograph.train.engine import say_line, train
+from kineograph.train.engine import Task, say_line, train
 from kineograph.train.plots import plot_log
 from kineograph.train.recipe import (
     DiTRecipe,
@@ -27,6 +28,20 @@ from kineograph.train.recipe import (
     load_recipe,
 )
 from kineograph.weights.files import RESERVED, load_weights, save_weights
+from kineograph.world.render import CPU
+
+
+@dataclass(frozen=True)
+class How:
+    """How a stage is run, which changes nothing of what it makes but the last bits."""
+
+    resume: bool = False
+    device: torch.device = CPU
+    seconds: float = math.inf  # after so many it stops, as if interrupted
+
+
+def _train(task: Task, out: Path, how: How) -> bool:
+    return train(task, out, resume=how.resume, seconds=how.seconds)
 
 
 def _need(path: Path, stage: str) -> Path:
@@ -35,14 +50,14 @@ def _need(path: Path, stage: str) -> Path:
     return path
 
 
-def run_vae(recipe: Path, out: Path, *, resume: bool) -> bool:
+def run_vae(recipe: Path, out: Path, how: How) -> bool:
     """Train the VAE."""
     from kineograph.train.vae import VaeTask
 
-    return train(VaeTask(load_recipe(recipe, VaeRecipe)), out, resume=resume)
+    return _train(VaeTask(load_recipe(recipe, VaeRecipe), how.device), out, how)
 
 
-def run_tokenizer(recipe: Path, out: Path, *, resume: bool) -> bool:
+def run_tokenizer(recipe: Path, out: Path, how: How) -> bool:
     """Learn the tokenizer; a second run writes the same file again."""
     from kineograph.train.tokens import learn_tokenizer
 
@@ -51,24 +66,23 @@ def run_tokenizer(recipe: Path, out: Path, *, resume: bool) -> bool:
     return True
 
 
-def run_text(recipe: Path, out: Path, *, resume: bool) -> bool:
+def run_text(recipe: Path, out: Path, how: How) -> bool:
     """Train the text encoder."""
     from kineograph.train.text import TextTask
 
     tokenizer = _need(out.parent / "tokenizer" / "tokenizer.json", "tokenizer")
-    return train(TextTask(load_recipe(recipe, TextRecipe), tokenizer), out, resume=resume)
+    return _train(TextTask(load_recipe(recipe, TextRecipe), tokenizer, how.device), out, how)
 
 
-def run_latents(recipe: Path, out: Path, *, resume: bool) -> bool:
+def run_latents(recipe: Path, out: Path, how: How) -> bool:
     """Render and encode the training clips; goes on by itself where it stopped."""
     from kineograph.train.latents import write_latents
 
     vae = _need(out.parent / "vae" / "vae.safetensors", "vae")
-    write_latents(load_recipe(recipe, LatentRecipe), vae, out)
-    return True
+    return write_latents(load_recipe(recipe, LatentRecipe), vae, out, how.device, how.seconds)
 
 
-def run_dit(recipe: Path, out: Path, *, resume: bool) -> bool:
+def run_dit(recipe: Path, out: Path, how: How) -> bool:
     """Train the transformer."""
     from kineograph.train.dit import DiTTask
 
@@ -79,16 +93,18 @@ def run_dit(recipe: Path, out: Path, *, resume: bool) -> bool:
         _need(run / "vae" / "vae.safetensors", "vae"),
         _need(run / "tokenizer" / "tokenizer.json", "tokenizer"),
         _need(run / "text" / "text.safetensors", "text"),
+        how.device,
     )
-    return train(task, out, resume=resume)
+    return _train(task, out, how)
 
 
-def run_upsampler(recipe: Path, out: Path, *, resume: bool) -> bool:
+def run_upsampler(recipe: Path, out: Path, how: How) -> bool:
     """Train the upsampler."""
     from kineograph.train.upsampler import UpsamplerTask
 
     vae = _need(out.parent / "vae" / "vae.safetensors", "vae")
-    return train(UpsamplerTask(load_recipe(recipe, UpsamplerRecipe), vae), out, resume=resume)
+    task = UpsamplerTask(load_recipe(recipe, UpsamplerRecipe), vae, how.device)
+    return _train(task, out, how)
 
 
 STAGES = {
@@ -101,15 +117,18 @@ STAGES = {
 }
 
 
-def run_stage(kind: str, recipe: Path, out: Path, *, resume: bool) -> None:
+def run_stage(kind: str, recipe: Path, out: Path, how: How) -> None:
     """Run a stage to its end and plot its log.
 
-    Raises `KeyboardInterrupt` where a signal stopped it, with its state on disk, so that whoever
-    called ends as interrupted; `RequestError` for an unknown stage or one whose turn has not come.
+    Raises `KeyboardInterrupt` where a signal or its time stopped it, with its state on disk, so
+    that whoever called ends as interrupted; `RequestError` for an unknown stage, one whose turn
+    has not come, or a device that is not there.
     """
     if kind not in STAGES:
         raise RequestError(f"unknown stage {kind!r}; allowed: {', '.join(STAGES)}")
-    finished = STAGES[kind](recipe, out, resume=resume)
+    if how.device.type == "cuda" and not torch.cuda.is_available():
+        raise RequestError("device 'cuda' is not there; allowed: cpu")
+    finished = STAGES[kind](recipe, out, how)
     if (out / "log.jsonl").exists():
         plot_log(out / "log.jsonl", out / "log.png")
     if not finished:

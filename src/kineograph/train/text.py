@@ -28,6 +28,7 @@ from kineograph.train.recipe import TextRecipe
 from kineograph.weights.files import save_weights
 from kineograph.world.captions import Language, caption_with_facts, facts
 from kineograph.world.draw import draw_scene
+from kineograph.world.render import CPU
 from kineograph.world.scene import (
     CAMERA_MOVES,
     COLOURS,
@@ -93,7 +94,7 @@ class Reader(nn.Module):
         )  # fmt: skip
         logits = torch.einsum("bqd,qda->bqa", found, self.answers[self.kinds])
         allowed = torch.arange(logits.shape[2]) < torch.tensor(self.widths)[:, None]
-        return logits.masked_fill(~allowed, -torch.inf)
+        return logits.masked_fill(~allowed.to(logits.device), -torch.inf)
 
 
 def answer_key(scene: Scene, said: frozenset[str]) -> list[int]:
@@ -130,8 +131,8 @@ def reading_loss(
 class TextTask:
     """Train one model's text encoder."""
 
-    def __init__(self, recipe: TextRecipe, tokenizer: Path) -> None:
-        self.recipe, self.schedule = recipe, recipe.schedule
+    def __init__(self, recipe: TextRecipe, tokenizer: Path, device: torch.device = CPU) -> None:
+        self.recipe, self.schedule, self.device = recipe, recipe.schedule, device
         self.spec = get_preset(recipe.model)
         self.tokenizer = Tokenizer.load(tokenizer, self.spec.dit.text_len)
         self.text = TextEncoder(self.spec.text)
@@ -140,6 +141,7 @@ class TextTask:
             torch.manual_seed(recipe.schedule.seed)
             self.reader = Reader(self.spec.text.dim)
         self.module: nn.Module = nn.ModuleDict({"text": self.text, "reader": self.reader})
+        self.module.to(device)
 
     def is_matrix(self, name: str, parameter: nn.Parameter) -> bool:
         return False
@@ -159,11 +161,11 @@ class TextTask:
             )
             texts.append(text)
             keys.append(answer_key(scene, said))
-        return texts, torch.tensor(keys)
+        return texts, torch.tensor(keys, device=self.device)
 
     def _read(self, texts: list[str]) -> Float[Tensor, "b q a"]:
-        ids, mask = self.tokenizer.encode(texts)
-        with torch.autocast("cpu", torch.bfloat16):
+        ids, mask = (a.to(self.device) for a in self.tokenizer.encode(texts))
+        with torch.autocast(self.device.type, torch.bfloat16):
             logits: Tensor = self.reader(self.text(ids, mask), mask)
         return logits.float()
 

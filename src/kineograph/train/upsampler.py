@@ -34,6 +34,7 @@ from kineograph.train.engine import step_generator
 from kineograph.train.recipe import UpsamplerRecipe
 from kineograph.weights.files import build, save_weights
 from kineograph.world.draw import FPS, NUM_FRAMES, draw_scene
+from kineograph.world.render import CPU
 from kineograph.world.scene import WORLD_VERSION, Scene
 
 LATENT_NOISE = 0.1  # deviations of a channel
@@ -50,17 +51,18 @@ def enlarge(video: Float[Tensor, "b c t h w"], scale: int) -> Float[Tensor, "b c
 class UpsamplerTask:
     """Train one model's upsampler."""
 
-    def __init__(self, recipe: UpsamplerRecipe, vae: Path) -> None:
-        self.recipe, self.schedule = recipe, recipe.schedule
+    def __init__(self, recipe: UpsamplerRecipe, vae: Path, device: torch.device = CPU) -> None:
+        self.recipe, self.schedule, self.device = recipe, recipe.schedule, device
         config = get_preset(recipe.model).upsampler
         assert config is not None
         self.config = config
         self.upsampler = VideoUpsampler(config)
         self.upsampler.init_weights(torch.Generator().manual_seed(recipe.schedule.seed))
+        self.upsampler.to(device)
         self.module: nn.Module = self.upsampler
         built = build("vae", vae)
         assert isinstance(built, VideoVAE)
-        self.vae = built.eval()
+        self.vae = built.eval().to(device)
         self.pairs: tuple[Tensor, Tensor] | None = None
 
     def is_matrix(self, name: str, parameter: nn.Parameter) -> bool:
@@ -74,14 +76,16 @@ class UpsamplerTask:
         self, scenes: list[Scene], times: np.ndarray, generator: torch.Generator | None
     ) -> tuple[Float[Tensor, "b c t h w"], Float[Tensor, "b c t h2 w2"]]:
         """Return what the VAE gives back of a render, and the large render."""
-        compiled = self.recipe.compiled
-        small = to_float(render_clips(scenes, times=times, compiled=compiled))
-        large = render_clips(scenes, scale=self.config.scale, times=times, compiled=compiled)
-        with torch.autocast("cpu", torch.bfloat16):
+        compiled, device = self.recipe.compiled, self.device
+        small = to_float(render_clips(scenes, times=times, compiled=compiled, device=device))
+        large = render_clips(
+            scenes, scale=self.config.scale, times=times, compiled=compiled, device=device
+        )
+        with torch.autocast(device.type, torch.bfloat16):
             mean, _ = self.vae.encode(small)
             if generator is not None:
                 spread = mean.std((0, 2, 3, 4), keepdim=True) * LATENT_NOISE
-                mean = mean + spread * torch.randn(mean.shape, generator=generator)
+                mean = mean + spread * torch.randn(mean.shape, generator=generator).to(device)
             return self.vae.decode(mean), to_float(large)
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
@@ -95,7 +99,7 @@ class UpsamplerTask:
         first = rng.uniform(0, (NUM_FRAMES - r.num_frames) / FPS)
         times = first + np.arange(r.num_frames) / FPS
         small, large = self._pair(scenes, times, step_generator(self.schedule.seed, step))
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16):
             out = self.upsampler(small).float()
         error = out - large
         edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
@@ -108,11 +112,12 @@ class UpsamplerTask:
             times = np.arange(0, NUM_FRAMES, 2)[:9] / FPS
             self.pairs = self._pair(scenes, times, None)
         small, large = self.pairs
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16):
             out = torch.cat([self.upsampler(part) for part in small.split(2)]).float()
         bicubic = enlarge(small, self.config.scale)
         rows = torch.stack([bicubic[:4], out[:4], large[:4]], 1).flatten(0, 1)
-        save_png(contact_sheet(list(to_uint8(rows).numpy())), folder / f"upsampler-{step:06d}.png")
+        sheet = contact_sheet(list(to_uint8(rows).cpu().numpy()))
+        save_png(sheet, folder / f"upsampler-{step:06d}.png")
         mine, plain = psnr(out, large).mean(), psnr(bicubic, large).mean()
         return {"psnr": float(mine), "bicubic": float(plain), "gain": float(mine - plain)}
 

@@ -24,6 +24,7 @@ from kineograph.train.engine import step_generator
 from kineograph.train.recipe import VaeRecipe
 from kineograph.weights.files import save_weights
 from kineograph.world.draw import NUM_FRAMES
+from kineograph.world.render import CPU
 from kineograph.world.scene import WORLD_VERSION
 
 
@@ -49,12 +50,13 @@ def reconstruction_loss(
 class VaeTask:
     """Train one model's VAE."""
 
-    def __init__(self, recipe: VaeRecipe) -> None:
-        self.recipe, self.schedule = recipe, recipe.schedule
+    def __init__(self, recipe: VaeRecipe, device: torch.device = CPU) -> None:
+        self.recipe, self.schedule, self.device = recipe, recipe.schedule, device
         self.spec = get_preset(recipe.model)
         self.vae = VideoVAE(self.spec.vae)
         self.module: nn.Module = self.vae
         self.vae.init_weights(torch.Generator().manual_seed(recipe.schedule.seed))
+        self.vae.to(device)
         self.truth: Tensor | None = None
 
     def is_matrix(self, name: str, parameter: nn.Parameter) -> bool:
@@ -69,15 +71,17 @@ class VaeTask:
         batch, frames = r.batch, r.num_frames
         if step >= (1 - r.whole_share) * self.schedule.steps:
             batch, frames = max(1, batch // 2), NUM_FRAMES
-        clips = random_clips(seed, step, batch, frames, r.square_share, compiled=r.compiled)
+        clips = random_clips(
+            seed, step, batch, frames, r.square_share, compiled=r.compiled, device=self.device
+        )
         return to_float(clips)
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         r, video = self.recipe, self._video(step)
         generator = step_generator(self.schedule.seed, step)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16):
             mean, logvar = self.vae.encode(video)
-            noise = torch.randn(mean.shape, generator=generator)
+            noise = torch.randn(mean.shape, generator=generator).to(self.device)
             out = self.vae.decode(mean + noise * (0.5 * logvar).exp())
         reconstruction = reconstruction_loss(out, video, r)
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
@@ -87,14 +91,14 @@ class VaeTask:
     def validate(self, folder: Path, step: int) -> dict[str, float]:
         if self.truth is None:
             scenes = validation_scenes(self.recipe.validation_clips)
-            self.truth = render_clips(scenes, compiled=self.recipe.compiled)
+            self.truth = render_clips(scenes, compiled=self.recipe.compiled, device=self.device)
         parts = []
         for part in self.truth.split(8):
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast(self.device.type, torch.bfloat16):
                 parts.append(self.vae.decode(self.vae.encode(to_float(part))[0]))
         out = torch.cat(parts)
         rows = torch.stack([self.truth[:8], to_uint8(out[:8])], 1).flatten(0, 1)
-        save_png(contact_sheet(list(rows.numpy())), folder / f"vae-{step:06d}.png")
+        save_png(contact_sheet(list(rows.cpu().numpy())), folder / f"vae-{step:06d}.png")
         scores = psnr(out, to_float(self.truth))
         return {"psnr": float(scores.mean()), "psnr_worst": float(scores.min())}
 

@@ -74,6 +74,10 @@ SKY_LIGHT = {
     ),
 }  # fmt: skip
 
+CPU = torch.device("cpu")
+# How many samples are shaded at once: what a core's cache holds, what fills a GPU.
+CHUNK_SAMPLES = {"cpu": 1 << 19, "cuda": 1 << 24}
+
 # Sub-pixel offsets of the four samples, and how far each tilts the sun: soft penumbrae for free.
 SAMPLES = ((0.25, 0.25), (0.75, 0.25), (0.25, 0.75), (0.75, 0.75))
 SUN_JITTER = ((-0.03, -0.03), (0.03, -0.03), (-0.03, 0.03), (0.03, 0.03))
@@ -163,20 +167,20 @@ def _screen(height: int, width: int, scale: int, dx: float, dy: float) -> tuple[
 @torch.no_grad()
 def render_frames(
     batch: FrameBatch, height: int, width: int, *, scale: int = 1, compiled: bool = False,
-    chunk_samples: int = 1 << 19,
+    device: torch.device = CPU, chunk_samples: int | None = None,
 ) -> tuple[UInt8[Tensor, "f h w 3"], UInt8[Tensor, "f h w"]]:  # fmt: skip
     """Render packed frames: uint8 colours, and the index of the object at each pixel's corner."""
     kernel = _kernel(compiled)
     frames = batch.centre.shape[0]
-    step = max(1, chunk_samples // (height * width))
+    step = max(1, (chunk_samples or CHUNK_SAMPLES[device.type]) // (height * width))
     colours, ids = [], []
     for first in range(0, frames, step):
-        part = [a[first : first + step] for a in batch.tensors()]
-        total = torch.zeros(())
-        index = torch.zeros(())
+        part = [a[first : first + step].to(device) for a in batch.tensors()]
+        total = torch.zeros((), device=device)
+        index = torch.zeros((), device=device)
         for (dx, dy), tilt in zip(SAMPLES, SUN_JITTER, strict=True):
-            u, v = _screen(height, width, scale, dx, dy)
-            colour, index = kernel(u, v, torch.tensor(tilt), *part)
+            u, v = (a.to(device) for a in _screen(height, width, scale, dx, dy))
+            colour, index = kernel(u, v, torch.tensor(tilt, device=device), *part)
             total = total + colour
         pixels = (total * (255 / len(SAMPLES)) + 0.5).to(torch.uint8)
         colours.append(pixels.unflatten(2, (height, width)).permute(0, 2, 3, 1))
@@ -186,19 +190,21 @@ def render_frames(
 
 def render(
     scenes: Sequence[Scene], times: np.ndarray, height: int, width: int, *, scale: int = 1,
-    compiled: bool = False,
+    compiled: bool = False, device: torch.device = CPU,
 ) -> tuple[UInt8[Tensor, "b t h w 3"], UInt8[Tensor, "b t h w"]]:  # fmt: skip
-    """Render scenes of any numbers of objects at the given times (s).
+    """Render scenes of any numbers of objects at the given times (s), on a device.
 
     `height` and `width` are in output pixels, `scale` says how many of them make a base pixel.
     """
     t = len(times)
-    video = torch.empty((len(scenes), t, height, width, 3), dtype=torch.uint8)
-    ids = torch.empty((len(scenes), t, height, width), dtype=torch.uint8)
+    video = torch.empty((len(scenes), t, height, width, 3), dtype=torch.uint8, device=device)
+    ids = torch.empty((len(scenes), t, height, width), dtype=torch.uint8, device=device)
     for n in sorted({len(s.objects) for s in scenes}):
         where = [i for i, s in enumerate(scenes) if len(s.objects) == n]
         batch = pack([scenes[i] for i in where], times)
-        colours, index = render_frames(batch, height, width, scale=scale, compiled=compiled)
+        colours, index = render_frames(
+            batch, height, width, scale=scale, compiled=compiled, device=device
+        )
         video[where] = colours.unflatten(0, (len(where), t))
         ids[where] = index.unflatten(0, (len(where), t))
     return video, ids
