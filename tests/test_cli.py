@@ -236,7 +236,9 @@ def test_our_own_bugs_keep_their_traceback(fake):
         ("world sample --out d --count 0", ["--count", "'0'", "1 or more"]),
         ("world sample --out d --seed -1", ["--seed", "'-1'", "0 or more"]),
         ("world sample --out d --aspect-ratio 2:1", ["2:1", "21:9"]),
-        ("train text r.py --out d", ["'text'", "tokenizer", "vae"]),
+        ("train words r.py --out d", ["'words'", "tokenizer", "vae"]),
+        ("train vae r.py --out d --device tpu", ["--device", "'tpu'", "cpu", "cuda"]),
+        ("train vae r.py --out d --minutes 0", ["--minutes", "'0'", "1 or more"]),
         ("assemble run", ["--output"]),
         ("evaluate", ["--out"]),
         ("evaluate --out d --prompts x", ["--prompts", "'x'"]),
@@ -271,6 +273,7 @@ def test_the_other_commands_hand_their_flags_down(monkeypatch, capsys):
         "world sample --out d --count 3 --seed 4 --aspect-ratio 16:9 --compile",
         "world sheet --out s.png",
         "train dit recipe.py --out run/dit --resume",
+        "train vae recipe.py --out run/vae --device cuda --minutes 9",
         "assemble run -o model",
         "evaluate --model tiny --suite camera --prompts 20 --out report",
         "export --format diffusers -o folder",
@@ -281,7 +284,14 @@ def test_the_other_commands_hand_their_flags_down(monkeypatch, capsys):
     assert calls == [
         (Path("d"), drawn),
         (Path("s.png"), sheet),
-        ("dit", Path("recipe.py"), Path("run/dit"), {"resume": True}),
+        (
+            "dit", Path("recipe.py"), Path("run/dit"),
+            {"resume": True, "device": "cpu", "minutes": None},
+        ),
+        (
+            "vae", Path("recipe.py"), Path("run/vae"),
+            {"resume": False, "device": "cuda", "minutes": 9},
+        ),
         (Path("run"), Path("model"), {}),
         ({"model": "tiny", "suite": "camera", "prompts": 20, "out": Path("report")},),
         ("nano", Path("folder"), {}),
@@ -301,7 +311,8 @@ def test_models_lists_every_row_as_a_table_and_as_json(capsys, monkeypatch):
         assert row["name"] in table
         assert row["licence"] == spec.licence and spec.licence in table
         assert row["num_frames"] == spec.allowed_frames()
-        assert row["sizes"]["1:1"] == "256x256"
+        square = spec.sizes["1:1"]
+        assert row["sizes"]["1:1"] == f"{square.out_width}x{square.out_height}"
         assert (row["bytes"] > 0) == (row["parameters"] > 0)
         assert row["here"] == (row["bytes"] > 0 or row["name"] == "tiny")
 

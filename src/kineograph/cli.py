@@ -159,7 +159,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         "--resume", action="store_true", help="go on from the last checkpoint, if there is one"
     )
     parser.add_argument(
-        "--device", choices=("cpu", "cuda"), default="cpu", help="where to train (default: cpu)"
+        "--device", choices=("cpu", "cuda"), default="cpu", help="where to train"
     )
     parser.add_argument(
         "--minutes",

@@ -241,3 +241,36 @@ def test_the_script_of_a_run_calls_every_stage_and_stops_with_one(root, tmp_path
     assert calls.read_text().splitlines() == wanted
     for line in wanted:  # each is a command that the real one understands
         cli.build_parser().parse_args(line.split())
+
+
+def test_the_script_for_a_gpu_does_what_is_next_until_its_time_is_up(root, tmp_path):
+    fake = tmp_path / "bin" / "kineo"
+    fake.parent.mkdir()
+    fake.write_text(KINEO)
+    fake.chmod(0o755)
+    calls, run = tmp_path / "calls", tmp_path / "run"
+    run.mkdir()
+
+    def call(fails: str, minutes: int = 9) -> tuple[int, list[str]]:
+        calls.write_text("")
+        env = os.environ | {
+            "PATH": f"{fake.parent}{os.pathsep}{os.environ['PATH']}",
+            "CALLS": str(calls), "FAILS": fails, "MINUTES": str(minutes),
+        }  # fmt: skip
+        done = subprocess.run(
+            ["bash", str(root / "runs" / "small-gpu.sh"), str(run)],
+            env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        return done.returncode, calls.read_text().splitlines()
+
+    status, lines = call("latents")  # which stops when its time is up
+    assert status == 130
+    assert [line.split()[1] for line in lines] == list(STAGES)[:4]
+    for line in lines:
+        words = cli.build_parser().parse_args(line.split())
+        assert (words.device, words.resume) == ("cuda", True) and words.minutes >= 8
+    assert call("nothing", minutes=0) == (130, [])
+    status, lines = call("nothing")
+    assert status == 0
+    assert [line.split()[1] for line in lines[:-1]] == list(STAGES)[3:]
+    assert lines[-1] == f"assemble {run} -o {run}/small"

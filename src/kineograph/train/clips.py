@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from kineograph.spec import ModelSpec
 from kineograph.world.draw import BASE_SIZES, CLIP_TIMES, FPS, NUM_FRAMES, draw_scene
 from kineograph.world.render import CPU, render
 from kineograph.world.scene import Scene
@@ -26,6 +27,11 @@ def to_uint8(video: Float[Tensor, "b 3 t h w"]) -> UInt8[Tensor, "b t h w 3"]:
     return video.clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8).permute(0, 2, 3, 4, 1)
 
 
+def base_scale(spec: ModelSpec) -> int:
+    """Return how many pixels of a model's base size make a base pixel of the world."""
+    return spec.sizes["1:1"].height // BASE_SIZES["1:1"][0]
+
+
 def choose_ratio(rng: random.Random, square_share: float) -> str:
     """Draw an aspect ratio: 1:1 with `square_share`, the others evenly."""
     if rng.random() < square_share:
@@ -35,7 +41,7 @@ def choose_ratio(rng: random.Random, square_share: float) -> str:
 
 def random_clips(
     seed: int, step: int, batch: int, num_frames: int, square_share: float, *, compiled: bool,
-    device: torch.device = CPU,
+    scale: int = 1, device: torch.device = CPU,
 ) -> UInt8[Tensor, "b t h w 3"]:  # fmt: skip
     """Render a batch of crops in time of training scenes, all of one aspect ratio."""
     rng = random.Random(f"clips {seed} {step}")
@@ -47,8 +53,7 @@ def random_clips(
     ]
     first = rng.uniform(0, (NUM_FRAMES - num_frames) / FPS)
     times = first + np.arange(num_frames) / FPS
-    height, width = BASE_SIZES[ratio]
-    return render(scenes, times, height, width, compiled=compiled, device=device)[0]
+    return render_clips(scenes, scale=scale, compiled=compiled, times=times, device=device)
 
 
 def validation_scenes(count: int, *, ratio: str = "1:1", split: str = "train") -> list[Scene]:

@@ -25,7 +25,13 @@ from kineograph.errors import RequestError
 from kineograph.media.files import atomic_write, write_json
 from kineograph.models.vae import VideoVAE
 from kineograph.presets import get_preset
-from kineograph.train.clips import VALIDATION_SEED, render_clips, to_float, validation_scenes
+from kineograph.train.clips import (
+    VALIDATION_SEED,
+    base_scale,
+    render_clips,
+    to_float,
+    validation_scenes,
+)
 from kineograph.train.engine import say_line
 from kineograph.train.recipe import LatentRecipe
 from kineograph.weights.files import build, save_tensors
@@ -39,12 +45,14 @@ STATISTICS_CLIPS = 512
 
 @torch.no_grad()
 def encode_clips(
-    vae: VideoVAE, scenes: list[Scene], *, compiled: bool, device: torch.device = CPU
-) -> Float[Tensor, "n c t h w"]:
+    vae: VideoVAE, scenes: list[Scene], *, compiled: bool, scale: int = 1,
+    device: torch.device = CPU,
+) -> Float[Tensor, "n c t h w"]:  # fmt: skip
     """Render scenes of one aspect ratio and return the raw latent means, on the CPU."""
     parts = []
     for first in range(0, len(scenes), 50):
-        video = render_clips(scenes[first : first + 50], compiled=compiled, device=device)
+        some = scenes[first : first + 50]
+        video = render_clips(some, scale=scale, compiled=compiled, device=device)
         for part in video.split(10):
             with torch.autocast(device.type, torch.bfloat16):
                 parts.append(vae.encode(to_float(part))[0].float().cpu())
@@ -80,7 +88,9 @@ def write_latents(
     _claim(folder, {**asdict(recipe), "vae": sha256(vae_path)})
 
     def encode(scenes: list[Scene]) -> Tensor:
-        return encode_clips(vae, scenes, compiled=recipe.compiled, device=device)
+        return encode_clips(
+            vae, scenes, compiled=recipe.compiled, scale=base_scale(spec), device=device
+        )
 
     statistics = folder / "statistics.json"
     if not statistics.exists():

@@ -23,6 +23,7 @@ from kineograph.models.vae import VideoVAE
 from kineograph.presets import get_preset
 from kineograph.train.clips import (
     VALIDATION_SEED,
+    base_scale,
     choose_ratio,
     psnr,
     render_clips,
@@ -53,7 +54,8 @@ class UpsamplerTask:
 
     def __init__(self, recipe: UpsamplerRecipe, vae: Path, device: torch.device = CPU) -> None:
         self.recipe, self.schedule, self.device = recipe, recipe.schedule, device
-        config = get_preset(recipe.model).upsampler
+        spec = get_preset(recipe.model)
+        config, self.scale = spec.upsampler, base_scale(spec)
         assert config is not None
         self.config = config
         self.upsampler = VideoUpsampler(config)
@@ -77,16 +79,19 @@ class UpsamplerTask:
     ) -> tuple[Float[Tensor, "b c t h w"], Float[Tensor, "b c t h2 w2"]]:
         """Return what the VAE gives back of a render, and the large render."""
         compiled, device = self.recipe.compiled, self.device
-        small = to_float(render_clips(scenes, times=times, compiled=compiled, device=device))
-        large = render_clips(
-            scenes, scale=self.config.scale, times=times, compiled=compiled, device=device
-        )
+
+        def rendered(scale: int) -> Tensor:
+            return to_float(
+                render_clips(scenes, scale=scale, times=times, compiled=compiled, device=device)
+            )
+
+        small, large = rendered(self.scale), rendered(self.scale * self.config.scale)
         with torch.autocast(device.type, torch.bfloat16):
             mean, _ = self.vae.encode(small)
             if generator is not None:
                 spread = mean.std((0, 2, 3, 4), keepdim=True) * LATENT_NOISE
                 mean = mean + spread * torch.randn(mean.shape, generator=generator).to(device)
-            return self.vae.decode(mean), to_float(large)
+            return self.vae.decode(mean), large
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         r = self.recipe

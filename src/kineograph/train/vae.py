@@ -13,6 +13,7 @@ from kineograph.media.sheet import contact_sheet, save_png
 from kineograph.models.vae import VideoVAE
 from kineograph.presets import get_preset
 from kineograph.train.clips import (
+    base_scale,
     psnr,
     random_clips,
     render_clips,
@@ -53,6 +54,7 @@ class VaeTask:
     def __init__(self, recipe: VaeRecipe, device: torch.device = CPU) -> None:
         self.recipe, self.schedule, self.device = recipe, recipe.schedule, device
         self.spec = get_preset(recipe.model)
+        self.scale = base_scale(self.spec)
         self.vae = VideoVAE(self.spec.vae)
         self.module: nn.Module = self.vae
         self.vae.init_weights(torch.Generator().manual_seed(recipe.schedule.seed))
@@ -72,8 +74,9 @@ class VaeTask:
         if step >= (1 - r.whole_share) * self.schedule.steps:
             batch, frames = max(1, batch // 2), NUM_FRAMES
         clips = random_clips(
-            seed, step, batch, frames, r.square_share, compiled=r.compiled, device=self.device
-        )
+            seed, step, batch, frames, r.square_share,
+            compiled=r.compiled, scale=self.scale, device=self.device,
+        )  # fmt: skip
         return to_float(clips)
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
@@ -91,7 +94,9 @@ class VaeTask:
     def validate(self, folder: Path, step: int) -> dict[str, float]:
         if self.truth is None:
             scenes = validation_scenes(self.recipe.validation_clips)
-            self.truth = render_clips(scenes, compiled=self.recipe.compiled, device=self.device)
+            self.truth = render_clips(
+                scenes, scale=self.scale, compiled=self.recipe.compiled, device=self.device
+            )
         parts = []
         for part in self.truth.split(8):
             with torch.autocast(self.device.type, torch.bfloat16):
