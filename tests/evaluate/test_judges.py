@@ -10,13 +10,13 @@ from kineograph.evaluate.judges import (
     MOTION_CLASSES,
     TIMES,
     Judges,
-    check_gate,
     cut_crops,
     default_path,
     judged,
     load_judges,
     save_judges,
     true_reading,
+    trusted,
 )
 from kineograph.evaluate.measure import fit_bounce, true_view
 from kineograph.evaluate.pool import JUDGE_SEED, TEST_SEED, judge_scene
@@ -46,8 +46,9 @@ def test_the_shipped_judges_read_true_renders(judges):
         for name, rights in compare(scene, reading).items():
             right[name] += sum(rights)
             total[name] += len(rights)
-    # of so few one may be wrong; the thousand of the training are in the file
-    assert {name: n for name, n in total.items() if right[name] < min(n - 1, GATE * n)} == {}
+    # of so few two may be wrong; the thousand of the training are in the file
+    good = trusted(load_judges()[1])
+    assert {n: total[n] for n in good if right[n] < min(total[n] - 2, GATE * total[n])} == {}
 
 
 @needs_judges
@@ -78,13 +79,13 @@ def test_a_fall_is_measured_in_a_render(judges):
     assert found.gravity == pytest.approx(9.8, rel=0.1)
 
 
-def test_judges_below_the_gate_are_refused(tmp_path):
+def test_judges_below_the_gate_are_not_trusted_and_none_is_no_judge(tmp_path):
     path = tmp_path / "judges.safetensors"
-    bad = GOOD | {"camera": {"right": 94, "n": 100}}
+    bad = {"camera": {"right": 94, "n": 100}}
+    assert trusted(GOOD | bad) == {"colour"}
     save_judges(path, Judges(), bad)
-    with pytest.raises(KineographError, match=r"judge of camera reads 94.0% of 100 .* 95%"):
+    with pytest.raises(KineographError, match=r"no judge reads 95% .*camera 94.0%"):
         load_judges(path)
-    check_gate(GOOD)
 
 
 def test_judges_come_back_as_they_were_stored(tmp_path):

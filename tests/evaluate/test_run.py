@@ -7,13 +7,15 @@ from kineograph.evaluate import run as run_module
 from kineograph.evaluate import sources
 from kineograph.evaluate.judges import Judges, save_judges
 from kineograph.evaluate.run import Progress, main
+from kineograph.evaluate.scoring import JUDGES
 from kineograph.evaluate.suites import SUITES, make_prompts
 
 
 @pytest.fixture(scope="module")
 def judges_path(tmp_path_factory):
     path = tmp_path_factory.mktemp("judges") / "judges.safetensors"
-    save_judges(path, Judges(), {"colour": {"right": 99, "n": 100}})
+    on_truth = {name: {"right": 99, "n": 100} for name in JUDGES}
+    save_judges(path, Judges(), on_truth | {"floor": {"right": 90, "n": 100}})
     return path
 
 
@@ -29,6 +31,7 @@ def test_tiny_is_evaluated_and_a_second_run_makes_nothing_again(
     assert json.loads((tmp_path / "report.json").read_text()) == json.loads(json.dumps(report))
     suite = report["suites"]["physics"]
     assert suite["prompts"] == 2
+    assert "floor" not in suite["rows"]  # its judge is below the gate
     row = suite["rows"]["motion"]
     assert {"truth", "vae", "model", "shuffled", "constant"} == set(row)
     assert row["model"]["n"] == 2 and 0 <= row["model"]["low"] <= row["model"]["high"] <= 1

@@ -4,6 +4,7 @@ import pytest
 
 from kineograph.evaluate.judges import ObjectReading, Reading, motion_class, true_reading
 from kineograph.evaluate.scoring import (
+    JUDGES,
     Share,
     assign,
     best_constant,
@@ -98,6 +99,18 @@ def test_what_is_not_stated_is_not_scored():
     assert verdicts["all"] == [True]
     assert "sky" not in verdicts and "camera" not in verdicts and "direction" not in verdicts
     assert verdicts["motion"] == [True]
+
+
+def test_judges_that_are_not_trusted_are_not_asked():
+    prompt, truth = prompt_of(SCENE), true_reading(SCENE)
+    still = tuple(replace(thing, motion="spin") for thing in truth.objects)
+    wrong = replace(truth, count=3, objects=still)
+    verdicts = judge(prompt, wrong, JUDGES - {"motion", "count"})
+    assert not {"motion", "direction", "count"} & set(verdicts)
+    assert verdicts["object"] == [True, True] and verdicts["all"] == [True]
+    assert judge(prompt, wrong)["all"] == [False]
+    assert set(best_constant([prompt], frozenset({"sky"}))) == {"sky", "all"}
+    assert judge(prompt_of(SCENE, drop=facts(SCENE)), truth, frozenset({"sky"})) == {}
 
 
 def test_a_static_camera_is_no_moving_one():

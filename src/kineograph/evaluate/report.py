@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from kineograph import __version__
-from kineograph.evaluate.judges import GATE, SIDE, Reading
+from kineograph.evaluate.judges import GATE, SIDE, Reading, trusted
 from kineograph.evaluate.measure import (
     Bounce,
     fit_bounce,
@@ -57,6 +57,7 @@ def write_report(
 ) -> dict[str, Any]:
     """Write report.json, report.html and its pictures; return what is in the JSON."""
     spec = pipeline.spec
+    good = trusted(on_truth)
     report: dict[str, Any] = {
         "model": spec.name,
         "kineograph": __version__,
@@ -70,11 +71,11 @@ def write_report(
             "shift": spec.shift,
         },
         "judges_on_truth": on_truth,
-        "suites": {r.suite.name: _suite_report(r, spec.fps) for r in results},
+        "suites": {r.suite.name: _suite_report(r, spec.fps, good) for r in results},
     }
     report["gaps"] = _gaps(report["suites"])
     for result in results:
-        sheet = contact_sheet(*_examples(result, studio), columns=6)
+        sheet = contact_sheet(*_examples(result, studio, good), columns=6)
         save_png(sheet, out / f"{result.suite.name}.png")
         write_json(
             out / f"{result.suite.name}.json",
@@ -90,13 +91,13 @@ def _seen(result: SuiteResult, index: int) -> dict[str, Any]:
     return {s: result.judged[s][index].reading.to_dict() for s in SOURCES}
 
 
-def _suite_report(result: SuiteResult, fps: int) -> dict[str, Any]:
+def _suite_report(result: SuiteResult, fps: int, good: frozenset[str]) -> dict[str, Any]:
     prompts, model = result.prompts, result.readings("model")
     columns: dict[str, dict[str, Share]] = {
-        source: tally(prompts, result.readings(source)) for source in SOURCES
+        source: tally(prompts, result.readings(source), good) for source in SOURCES
     }
-    tables = {**columns, "shuffled": tally(shuffled(prompts), model)}
-    constant = best_constant(prompts)
+    tables = {**columns, "shuffled": tally(shuffled(prompts), model, good)}
+    constant = best_constant(prompts, good)
     rows: dict[str, dict[str, Any]] = {}
     for name in ROWS:
         if name in columns["truth"]:
@@ -109,7 +110,7 @@ def _suite_report(result: SuiteResult, fps: int) -> dict[str, Any]:
     }
     report["model_by"] = {
         label: {name: _cell(share) for name, share in part.items()}
-        for label, part in _parts(prompts, model).items()
+        for label, part in _parts(prompts, model, good).items()
     }
     if result.suite.name == "physics":
         report["physics"] = _physics(result, fps)
@@ -123,14 +124,16 @@ def _cell(share: Share | None) -> dict[str, Any] | None:
     return {"right": share.right, "n": share.n, "share": share.share, "low": low, "high": high}
 
 
-def _parts(prompts: Sequence[Prompt], readings: Sequence[Reading]) -> dict[str, dict[str, Share]]:
+def _parts(
+    prompts: Sequence[Prompt], readings: Sequence[Reading], good: frozenset[str]
+) -> dict[str, dict[str, Share]]:
     """Return the model's shares for each length of caption and each language alone."""
     parts: dict[str, dict[str, Share]] = {}
     for label in (*STYLES, *LANGUAGES):
         pairs = zip(prompts, readings, strict=True)
         chosen = [(p, r) for p, r in pairs if label in (p.style, p.language)]
         if chosen:
-            parts[label] = tally([p for p, _ in chosen], [r for _, r in chosen])
+            parts[label] = tally([p for p, _ in chosen], [r for _, r in chosen], good)
     return parts
 
 
@@ -186,10 +189,12 @@ def _bounces(prompts: Sequence[Prompt], fits: Sequence[Bounce | None]) -> dict[s
     }
 
 
-def _examples(result: SuiteResult, studio: Studio) -> tuple[list[Video], list[str]]:
+def _examples(
+    result: SuiteResult, studio: Studio, good: frozenset[str]
+) -> tuple[list[Video], list[str]]:
     """Return clips and captions of a picture: right ones, then wrong ones, each over its truth."""
     readings = result.readings("model")
-    verdicts = [judge(p, r) for p, r in zip(result.prompts, readings, strict=True)]
+    verdicts = [judge(p, r, good) for p, r in zip(result.prompts, readings, strict=True)]
     right = [i for i, v in enumerate(verdicts) if v["all"][0]]
     wrong = [i for i, v in enumerate(verdicts) if not v["all"][0]]
     clips: list[Video] = []
@@ -232,6 +237,7 @@ def _error(pair: Sequence[float] | None, scale: float = 1.0, unit: str = "") -> 
 
 
 Lines = list[tuple[str, ...]]
+JUDGES_TITLE = "the judges, when they were trained"
 
 
 def _tables(report: dict[str, Any]) -> list[tuple[str, Lines]]:
@@ -261,6 +267,11 @@ def _tables(report: dict[str, Any]) -> list[tuple[str, Lines]]:
             gaps = (report["gaps"][h].get(row) for h in held)
             lines.append((row, *("-" if g is None else f"{g:+.1f}" for g in gaps)))
         tables.append(("held out", lines))
+    judges: Lines = [("judge", "true renders read right, %", "n", "asked")]
+    for name, row in report["judges_on_truth"].items():
+        asked = "yes" if name in trusted(report["judges_on_truth"]) else "no"
+        judges.append((name, f"{100 * row['right'] / row['n']:.1f}", str(row["n"]), asked))
+    tables.append((JUDGES_TITLE, judges))
     return tables
 
 
@@ -284,7 +295,8 @@ def _physics_lines(physics: dict[str, Any]) -> Lines:
 
 NOTES = (
     "Share of facts read right, with the 95 % interval by Wilson's method. Only facts that the "
-    "prompt states are scored, and the number of objects. Sizes, materials and speeds are not "
+    "prompt states are scored, and the number of objects, and only where the judge passed its gate "
+    "(95 % of true renders); the others are listed at the end. Sizes, materials and speeds are not "
     "judged.",
     "truth: the scene of the prompt, rendered. through VAE: that render encoded and decoded. "
     "shuffled: the model's clips against other prompts' facts. best constant: the most that one "
@@ -335,13 +347,7 @@ def _html(report: dict[str, Any]) -> str:
         parts += [_html_table(*table) for table in mine]
         parts.append(f"</div><img src='{esc(name)}.png' alt='clips of the suite {esc(name)}'>")
         parts.append("</section>")
-    parts += [_html_table(*t) for t in tables if t[0] == "held out"]
-    judges = [("judge", "true renders read right, %", "n")]
-    judges += [
-        (name, f"{100 * row['right'] / row['n']:.1f}", str(row["n"]))
-        for name, row in report["judges_on_truth"].items()
-    ]
-    parts.append(_html_table("the judges, when they were trained", judges))
+    parts += [_html_table(*t) for t in tables if t[0] in ("held out", JUDGES_TITLE)]
     settings = {**report["settings"], **report["weights"]}
     parts.append("<p>" + "<br>".join(esc(f"{k}: {v}") for k, v in settings.items()) + "</p></html>")
     return "\n".join(parts)

@@ -80,7 +80,7 @@ def main(
     Raises:
         RequestError: an unknown model or suite, or more prompts than the asked suite has.
         WeightsError: the model's or the judges' files are missing or damaged.
-        KineographError: a judge is not good enough to be used.
+        KineographError: no judge is good enough to be used.
     """
     chosen = list(SUITES.values()) if suite is None else [get_suite(suite)]
     if suite is not None and prompts is not None and prompts > chosen[0].prompts:
