@@ -19,9 +19,12 @@ from kineograph.weights.folder import random_parts
 from kineograph.world.draw import CLIP_TIMES
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def one_thread():
-    """Bits are compared: sums must not be cut otherwise from one run to the next."""
+    """Bits are compared: sums must not be cut otherwise from one run to the next.
+
+    Of the modules' scope, so that the runs that a module shares are made under it too.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
