@@ -38,7 +38,7 @@ def judges():
 
 @needs_judges
 def test_the_shipped_judges_read_true_renders(judges):
-    scenes = [judge_scene(TEST_SEED + (1 << 20) + i, twins=False) for i in range(16)]
+    scenes = [judge_scene(TEST_SEED + (1 << 20) + i, twins=False) for i in range(48)]
     video, _ = render(scenes, TIMES, 64, 64)
     right, total = Counter(), Counter()
     clips = video.permute(0, 1, 4, 2, 3).float() / 127.5 - 1
@@ -46,9 +46,10 @@ def test_the_shipped_judges_read_true_renders(judges):
         for name, rights in compare(scene, reading).items():
             right[name] += sum(rights)
             total[name] += len(rights)
-    # of so few two may be wrong; the thousand of the training are in the file
+    # a judge at the gate falls two deviations below it in one such sample of fifty
+    least = {n: GATE * k - 2 * (k * GATE * (1 - GATE)) ** 0.5 for n, k in total.items()}
     good = trusted(load_judges()[1])
-    assert {n: total[n] for n in good if right[n] < min(total[n] - 2, GATE * total[n])} == {}
+    assert {n: (right[n], total[n]) for n in good if right[n] < least[n]} == {}
 
 
 @needs_judges
@@ -61,7 +62,7 @@ def test_the_shipped_judges_passed_the_gate_on_many_renders():
 @needs_judges
 def test_the_shipped_judges_are_small():
     files = list(default_path().parent.iterdir())
-    assert sum(f.stat().st_size for f in files) < 2e6
+    assert sum(f.stat().st_size for f in files) < 1.6e6
 
 
 @needs_judges

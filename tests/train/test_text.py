@@ -1,4 +1,4 @@
-"""The text encoder's own training: the key is what was said, order is free, runs resume."""
+"""The text encoder's own training: the key is what was said, nothing else is asked, runs resume."""
 
 from __future__ import annotations
 

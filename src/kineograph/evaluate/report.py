@@ -112,7 +112,7 @@ def _suite_report(result: SuiteResult, fps: int, good: frozenset[str]) -> dict[s
         label: {name: _cell(share) for name, share in part.items()}
         for label, part in _parts(prompts, model, good).items()
     }
-    if result.suite.name == "physics":
+    if result.suite.name == "physics" and "colour" in good:  # whose pixels are measured
         report["physics"] = _physics(result, fps)
     return report
 
@@ -207,7 +207,7 @@ def _examples(
         missed = [name for name, rights in verdicts[i].items() if not all(rights)]
         faults = ", ".join(name for name in missed if name not in ("all", "object"))
         captions.append(f"{'WRONG ' + faults if missed else 'right'}: {result.prompts[i].text}")
-        captions.append(f"truth; read in the model's clip: {_words(readings[i])}")
+        captions.append(f"truth; read in the model's clip: {_words(readings[i], good)}")
     return clips, captions
 
 
@@ -219,9 +219,13 @@ def _spread(indices: list[int]) -> list[int]:
     return [indices[k] for k in places]
 
 
-def _words(reading: Reading) -> str:
-    things = ", ".join(f"{o.colour} {o.shape} {o.motion}" for o in reading.objects)
-    return f"{things}; {reading.count} in all; {reading.floor}, {reading.sky}, {reading.camera}"
+def _words(reading: Reading, good: frozenset[str]) -> str:
+    """Say what the trusted judges read."""
+    of_objects = [n for n in ("colour", "shape", "motion") if n in good]
+    things = (" ".join(getattr(o, n) for n in of_objects) for o in reading.objects)
+    count = [f"{reading.count} in all"] if "count" in good else []
+    rest = [getattr(reading, n) for n in ("floor", "sky", "camera") if n in good]
+    return "; ".join([", ".join(things), *count, ", ".join(rest)])
 
 
 def _percent(cell: dict[str, Any] | None, *, number: bool = False) -> str:

@@ -1,8 +1,8 @@
 """Training of the judges: `python -m kineograph.evaluate.training --out FOLDER`.
 
-About 20 minutes on one core. Renders, trains the four networks, measures them on fresh
-renders, and writes the file with what each reads right: one below 95 % is not asked. What is
-done is kept in FOLDER, so that the command given again goes on.
+About 40 minutes on one core beside other work. Renders, trains the four networks, measures
+them on fresh renders, and writes the file with what each reads right: one below 95 % is not
+asked. What is done is kept in FOLDER, so that the command given again goes on.
 """
 
 from __future__ import annotations
