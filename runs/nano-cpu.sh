@@ -7,8 +7,8 @@
 set -euo pipefail  # a stage that is interrupted or fails ends the script
 here=$(cd "$(dirname "$0")" && pwd)
 run=${1:-out/nano}
-for stage in vae tokenizer text latents dit upsampler; do
+for stage in vae_first vae tokenizer text latents dit upsampler; do
   echo "== $stage"
-  kineo train "$stage" "$here/nano/$stage.py" --out "$run/$stage" --resume
+  kineo train "${stage%_first}" "$here/nano/$stage.py" --out "$run/$stage" --resume
 done
 kineo assemble "$run" -o "$run/nano"

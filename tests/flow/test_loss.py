@@ -63,6 +63,20 @@ def test_the_loss_is_0_at_the_true_velocity_and_the_mean_square_elsewhere():
     torch.testing.assert_close(per_sample, error.square().flatten(1).mean(1))
 
 
+def test_cells_weigh_within_a_frame():
+    x0, noise, error = draw(0), draw(1), draw(2)
+    cells = torch.ones(3, 4, 5, 6)
+    cells[1, 2, 3, 4] = 7
+    plain, weighed = (frame_loss(noise - x0 + error, noise, x0, c) for c in (None, cells))
+    torch.testing.assert_close(
+        (weighed - plain)[1, 2], 6 * error[1, :, 2, 3, 4].square().sum() / (2 * 5 * 6)
+    )
+    plain[1, 2] = weighed[1, 2]
+    torch.testing.assert_close(plain, weighed)
+    loss, _ = flow_loss(noise - x0 + error, noise, x0, cells=cells)
+    torch.testing.assert_close(loss, weighed.mean())
+
+
 def test_frames_of_weight_0_count_nowhere_and_get_no_gradient():
     x0, noise = draw(0), draw(1)
     velocity = draw(2).requires_grad_()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from kineograph.train.recipe import LatentRecipe, TokenizerRecipe
 from kineograph.train.tokens import learn_tokenizer
 from kineograph.weights.files import save_weights
 from kineograph.weights.folder import random_parts
-from kineograph.world.draw import CLIP_TIMES
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -56,16 +54,15 @@ def tiny_text(tmp_path_factory) -> Path:
 def short_clips():
     """Latents of clips of five frames instead of 25, with statistics of two clips."""
     with pytest.MonkeyPatch.context() as patch:
-        short = partial(latents.render_clips, times=CLIP_TIMES[:5])
-        patch.setattr(latents, "render_clips", short)
+        patch.setattr(latents, "NUM_FRAMES", 5)
         patch.setattr(latents, "STATISTICS_CLIPS", 2)
         yield
 
 
 @pytest.fixture(scope="session")
 def store_recipe() -> LatentRecipe:
-    """Four shards of two clips each, and two clips for validation."""
-    return LatentRecipe("tiny", clips=8, shard=2, validation_clips=2, compiled=False)
+    """Four shards of two clips each, two of two images, and two clips for validation."""
+    return LatentRecipe("tiny", clips=8, images=4, shard=2, validation_clips=2, compiled=False)
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,12 @@ import random
 import pytest
 import torch
 
+from kineograph.train import clips
 from kineograph.train.clips import (
+    CROP_SIDE,
     VALIDATION_SEED,
     choose_ratio,
+    object_crops,
     psnr,
     random_clips,
     render_clips,
@@ -61,10 +64,10 @@ def test_a_batch_is_a_function_of_seed_and_step():
 
 
 def test_a_batch_has_one_ratio_and_the_asked_length():
-    clips = random_clips(0, 0, 1, 3, 0.0, compiled=False)
+    batch = random_clips(0, 0, 1, 3, 0.0, compiled=False)
     sizes = {size for ratio, size in BASE_SIZES.items() if ratio != "1:1"}
-    assert clips.shape[:2] == (1, 3)
-    assert tuple(clips.shape[2:4]) in sizes
+    assert batch.shape[:2] == (1, 3)
+    assert tuple(batch.shape[2:4]) in sizes
 
 
 def test_validation_scenes_are_fixed_trained_on_by_nobody_and_of_their_split():
@@ -83,3 +86,25 @@ def test_whole_clips_are_rendered_at_any_enlargement():
     assert (small.shape, large.shape) == ((1, 1, 64, 64, 3), (1, 1, 128, 128, 3))
     mean = large.float().unflatten(2, (64, 2)).unflatten(4, (64, 2)).mean((3, 5))
     assert (mean - small.float()).abs().mean() < 3
+
+
+def _mark(video, ids, seen):
+    """Paint objects white and all else black, and keep which is which."""
+    seen.append(ids)
+    return (ids > 0)[..., None].expand_as(video).to(torch.uint8) * 255, ids
+
+
+def test_crops_are_squares_around_objects_of_the_clips_of_their_step(monkeypatch):
+    def crops(seed: int, step: int) -> torch.Tensor:
+        return object_crops(seed, step, 3, 2, 0.0, compiled=False)
+
+    first = crops(1, 7)
+    assert first.shape == (3, 2, CROP_SIDE, CROP_SIDE, 3)
+    assert torch.equal(first, crops(1, 7)) and not torch.equal(first, crops(1, 8))
+    seen = []
+
+    inner = clips.render_seen
+    monkeypatch.setattr(clips, "render_seen", lambda *a, **k: _mark(*inner(*a, **k), seen))
+    for step in range(4):
+        crop = object_crops(0, step, 2, 1, 1.0, compiled=False)
+        assert bool(crop.flatten(1).any(1).all()) == bool(seen[-1].any())

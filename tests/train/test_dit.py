@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from kineograph.errors import RequestError
 from kineograph.flow.loss import SigmaBins
 from kineograph.presets import TINY
 from kineograph.train import dit
@@ -81,11 +82,40 @@ def test_a_finished_run_has_the_averaged_weights(run, make):
 
 def test_batches_are_functions_of_the_step(make):
     task = make()
-    (x0, texts), (again, same_texts) = task._batch(3), make()._batch(3)
-    assert torch.equal(x0, again) and texts == same_texts
-    assert x0.shape[:3] == (2, 8, 2)
+    (x0, objects, texts), (again, same_objects, same_texts) = task._batch(3), make()._batch(3)
+    assert torch.equal(x0, again) and torch.equal(objects, same_objects) and texts == same_texts
+    assert x0.shape[:3] == (2, 8, 2) and objects.shape == (2, *x0.shape[2:])
     assert not torch.equal(x0[0], x0[1])
-    assert any(task._batch(step)[1] != texts for step in range(4, 8))
+    assert any(task._batch(step)[2] != texts for step in range(4, 8))
+
+
+def test_images_come_before_clips(make, monkeypatch):
+    task = make(image_share=0.5, image_batch=1)
+    shapes = [task._batch(step)[0].shape[:3] for step in range(4)]
+    assert shapes == [(1, 8, 1)] * 2 + [(2, 8, 2)] * 2
+    assert all(torch.isfinite(task.loss(step)[0]) for step in range(4))
+    monkeypatch.setattr(dit, "read_latents", lambda _: (task.clips, task.held, task.statistics))
+    with pytest.raises(RequestError, match="holds no images"):
+        make(image_share=0.5)
+
+
+def test_objects_weigh_more_and_the_more_the_less_noise_there_is(make, monkeypatch):
+    task, seen = make(object_weight=3.0, known_share=0.0, per_frame_share=0.0), {}
+    loss = dit.flow_loss
+
+    def weighed(velocity, noise, x0, weight, cells):
+        seen.update(cells=cells)
+        return loss(velocity, noise, x0, weight, cells)
+
+    objects = torch.zeros(2, 2, 8, 8)
+    objects[:, 0, 1, 2] = 1
+    x0 = task._batch(0)[0]
+    monkeypatch.setattr(task, "_batch", lambda _: (x0[..., :8, :8], objects, ["", ""]))
+    monkeypatch.setattr(dit, "sample_sigmas", lambda *_: torch.tensor([[0.0, 0.0], [0.8, 0.8]]))
+    monkeypatch.setattr(dit, "flow_loss", weighed)
+    task.loss(0)
+    assert seen["cells"][:, 0, 1, 2].tolist() == pytest.approx([4.0, 1.6])
+    assert (seen["cells"][objects == 0] == 1).all()
 
 
 def test_captions_are_dropped_and_translated_in_their_shares(make):
@@ -109,9 +139,9 @@ def test_what_is_given_has_no_noise_and_no_weight(make, monkeypatch):
         seen.update(latent=latent, sigma=sigma)
         return inner(latent, sigma, context, bias)
 
-    def weighed(velocity, noise, x0, weight):
+    def weighed(velocity, noise, x0, weight, cells):
         seen.update(velocity=velocity, x0=x0, weight=weight)
-        return loss(velocity, noise, x0, weight)
+        return loss(velocity, noise, x0, weight, cells)
 
     monkeypatch.setattr(task.dit, "forward", forward)
     monkeypatch.setattr(dit, "flow_loss", weighed)
@@ -154,7 +184,8 @@ def test_padding_is_hidden_at_first_and_let_in_by_and_by(make):
     strengths = []
     for step in (0, 99, 150, 199, 200, 399):
         context, bias = task._context(["a red ball", ""], step)
-        assert context.shape[:2] == (2, TINY.dit.text_len)
+        assert context.shape[1] <= TINY.dit.text_len
+        assert context.shape[1] == TINY.dit.text_len or step < 100
         if bias is None:
             strengths.append(0.0)
             continue

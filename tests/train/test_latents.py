@@ -12,11 +12,11 @@ import torch
 from kineograph.errors import RequestError
 from kineograph.presets import TINY
 from kineograph.train import latents
-from kineograph.train.clips import VALIDATION_SEED, to_float
+from kineograph.train.clips import VALIDATION_SEED, render_seen, to_float
 from kineograph.train.latents import read_latents, shard_plan, write_latents
 from kineograph.weights.files import build, save_weights
 from kineograph.weights.folder import random_parts
-from kineograph.world.draw import draw_scene
+from kineograph.world.draw import CLIP_TIMES, draw_scene
 
 
 def contents(folder):
@@ -25,7 +25,7 @@ def contents(folder):
 
 def test_a_store_is_complete(store):
     names = {"recipe.json", "statistics.json", "validation.safetensors", "validation.jsonl"}
-    names |= {f"{k:03d}.{end}" for k in range(4) for end in ("safetensors", "jsonl")}
+    names |= {f"{k:03d}.{end}" for k in range(6) for end in ("safetensors", "jsonl")}
     assert set(contents(store)) == names
 
 
@@ -69,8 +69,11 @@ def test_a_store_is_of_one_recipe_and_one_vae(store, store_recipe, tiny_vae, tmp
 
 def test_the_latents_are_those_of_the_scenes_beside_them(store, tiny_vae, short_clips):
     buckets, held, statistics = read_latents(store)
-    assert sorted(len(b.scenes) for b in buckets) == [2, 2, 4]
-    assert sum(len(b.latent) for b in buckets) == 8
+    clips = [b for b in buckets if b.latent.shape[2] == 2]
+    images = [b for b in buckets if b.latent.shape[2] == 1]
+    assert sorted(len(b.scenes) for b in clips) == [2, 2, 4]
+    assert sorted(len(b.scenes) for b in images) == [2, 2]
+    assert sum(len(b.latent) for b in buckets) == 12
     vae = build("vae", tiny_vae)
     mean, std = (
         torch.tensor(statistics[k])[None, :, None, None, None] for k in ("mean", "std")
@@ -78,25 +81,39 @@ def test_the_latents_are_those_of_the_scenes_beside_them(store, tiny_vae, short_
     for bucket in (*buckets, held):
         assert len({scene.aspect_ratio for scene in bucket.scenes}) == 1
         assert bucket.latent.dtype == torch.bfloat16
-        video = latents.render_clips(bucket.scenes[-1:])
+        times = CLIP_TIMES[: 4 * bucket.latent.shape[2] - 3]
+        video, ids = render_seen(bucket.scenes[-1:], times=times)
         with torch.no_grad():
             raw = vae.encode(to_float(video))[0]
+        objects = ids[:, 0, ::8, ::8] > 0  # a corner that shows one is enough
+        assert (bucket.objects[-1:, 0] >= objects).all()
+        assert bucket.objects.shape == (len(bucket.scenes), *bucket.latent.shape[2:])
         wanted = (raw - mean) / std
         error = (bucket.latent[-1:].float() - wanted).abs().mean() / wanted.abs().mean()
         assert error < 0.02  # bfloat16, in the encoder and on disk
 
 
-def test_shards_are_planned_by_ratio_from_training_seeds(store, store_recipe):
+def test_shards_are_planned_by_ratio_from_training_seeds(store, store_recipe, short_clips):
     plan = shard_plan(store_recipe)
-    assert [ratio for ratio, _ in plan] == ["1:1", "1:1", "16:9", "9:16"]
-    seeds = [seed for _, shard in plan for seed in shard]
-    assert len(set(seeds)) == 8
+    assert [ratio for ratio, _, _ in plan] == ["1:1", "1:1", "16:9", "9:16", "1:1", "16:9"]
+    assert [frames for _, frames, _ in plan] == [5, 5, 5, 5, 1, 1]
+    seeds = [seed for _, _, shard in plan for seed in shard]
+    assert len(set(seeds)) == 12
     assert all(0 <= seed < VALIDATION_SEED for seed in seeds)
     assert shard_plan(store_recipe) == plan
     assert shard_plan(replace(store_recipe, seed=2)) != plan
     lines = (store / "002.jsonl").read_text().splitlines()
-    scene = draw_scene(plan[2][1][0], aspect_ratio="16:9")
+    scene = draw_scene(plan[2][2][0], aspect_ratio="16:9")
     assert json.loads(lines[0]) == json.loads(json.dumps(scene.to_dict()))
+
+
+def test_a_cell_shows_an_object_if_any_of_its_pixels_does():
+    ids = torch.zeros(1, 9, 16, 24, dtype=torch.uint8)
+    ids[0, 0, 3, 5] = 1  # frame 0 stands alone
+    ids[0, 4, 15, 23] = 2  # the last of the four frames of latent frame 1
+    cells = latents.object_cells(ids, TINY.vae)
+    assert cells.dtype == torch.uint8 and cells.shape == (1, 3, 2, 3)
+    assert cells.nonzero().tolist() == [[0, 0, 0, 0], [0, 1, 1, 2]]
 
 
 def test_an_empty_folder_is_no_store(tmp_path):

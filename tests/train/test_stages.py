@@ -62,6 +62,19 @@ def test_an_unknown_stage_is_refused(recipes, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_vae_begins_with_the_stage_that_its_recipe_names(recipes, tmp_path):
+    more = recipes["vae"].with_name("more.py")
+    more.write_text(VAE_RECIPE.replace('"tiny",', '"tiny", begin_with="first", schedule='))
+    with pytest.raises(RequestError, match=r"first.vae.safetensors is missing; run the first"):
+        run_stage("vae", more, tmp_path / "run" / "vae", How())
+    assert not (tmp_path / "run").exists()
+    run_stage("vae", recipes["vae"], tmp_path / "run" / "first", How())
+    run_stage("vae", more, tmp_path / "run" / "vae", How())
+    first, second = (tmp_path / "run" / name / "log.jsonl" for name in ("first", "vae"))
+    losses = [json.loads(f.read_text().splitlines()[0])["loss"] for f in (first, second)]
+    assert losses[1] != losses[0]  # of the same clips, seen by other weights
+
+
 @pytest.mark.parametrize(
     ("kind", "there", "missing"),
     [
@@ -229,15 +242,17 @@ def test_the_script_of_a_run_calls_every_stage_and_stops_with_one(root, tmp_path
         ["bash", str(root / "runs" / "nano-cpu.sh"), "RUN"],
         env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
+    names = ["vae_first", *STAGES]  # the VAE is trained in two parts
     wanted = [
-        f"train {kind} {root}/runs/nano/{kind}.py --out RUN/{kind} --resume" for kind in STAGES
+        f"train {name.removesuffix('_first')} {root}/runs/nano/{name}.py --out RUN/{name} --resume"
+        for name in names
     ]
     if fails == "nothing":
         assert done.returncode == 0, done.stderr
         wanted.append("assemble RUN -o RUN/nano")
     else:
         assert done.returncode == 130
-        wanted = wanted[: list(STAGES).index(fails) + 1]
+        wanted = wanted[: names.index(fails) + 1]
     assert calls.read_text().splitlines() == wanted
     for line in wanted:  # each is a command that the real one understands
         cli.build_parser().parse_args(line.split())

@@ -101,3 +101,16 @@ def test_muon_steps_the_inner_kernels_alone():
 def test_the_last_part_of_a_run_is_on_whole_clips_in_half_the_batch():
     task = VaeTask(replace(RECIPE, batch=2, whole_share=0.5))
     assert [task._video(step).shape[:3] for step in (1, 2)] == [(2, 3, 5), (1, 3, NUM_FRAMES)]
+
+
+def test_batches_around_objects_have_as_many_pixels():
+    task = VaeTask(replace(RECIPE, batch=2, object_share=1.0))
+    assert task._video(0).shape == (8, 3, 5, 32, 32)
+    some = VaeTask(replace(RECIPE, object_share=0.5))
+    assert {some._video(step).shape[0] for step in range(8)} == {1, 4}
+
+
+def test_a_run_may_begin_with_finished_weights(run):
+    path = run / "vae.safetensors"
+    begun = VaeTask(RECIPE, begin_with=path).vae
+    assert all(map(torch.equal, begun.parameters(), build("vae", path).parameters()))

@@ -47,10 +47,10 @@ class JudgeRecipe:
     """How the judges are trained; steps of 48 frames, 128 crops, 24 clips and 24 objects."""
 
     clips: int = 8000
-    pixel_steps: int = 700
+    pixel_steps: int = 1500
     crop_steps: int = 1200
     scene_steps: int = 2600
-    motion_steps: int = 2600
+    motion_steps: int = 6000
     test_clips: int = 600
     vae_clips: int = 1500
     lr: float = 3e-3

@@ -48,10 +48,16 @@ def frame_loss(
     velocity: Float[Tensor, "b c t h w"],
     noise: Float[Tensor, "b c t h w"],
     x0: Float[Tensor, "b c t h w"],
+    cells: Float[Tensor, "b t h w"] | None = None,
 ) -> Float[Tensor, "b t"]:
-    """Return the mean squared error of `velocity`, in float32, of each latent frame."""
-    error = velocity.float() - velocity_target(x0.float(), noise.float())
-    return reduce(error.square(), "b c t h w -> b t", "mean")
+    """Return the mean squared error of `velocity`, in float32, of each latent frame.
+
+    `cells` multiplies the error of each latent cell.
+    """
+    error = (velocity.float() - velocity_target(x0.float(), noise.float())).square()
+    if cells is not None:
+        error = error * cells[:, None]
+    return reduce(error, "b c t h w -> b t", "mean")
 
 
 def flow_loss(
@@ -59,14 +65,16 @@ def flow_loss(
     noise: Float[Tensor, "b c t h w"],
     x0: Float[Tensor, "b c t h w"],
     weight: Float[Tensor, "b t"] | None = None,
+    cells: Float[Tensor, "b t h w"] | None = None,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, " b"]]:
     """Return the rectified flow loss and the loss of each sample (arXiv 2209.03003, 2210.02747).
 
     The loss is the mean over all latent frames of the batch, weighted by `weight` (ones when
     absent, 0 for frames that are known and carry no noise); so is the loss of a sample over its
-    own frames. A sample whose weights are all 0 has loss 0. At least one weight is above 0.
+    own frames. `cells` weighs the latent cells within a frame. A sample whose weights are all 0
+    has loss 0. At least one weight is above 0.
     """
-    frames = frame_loss(velocity, noise, x0)
+    frames = frame_loss(velocity, noise, x0, cells)
     weight = torch.ones_like(frames) if weight is None else weight.float()
     weighted, total = (frames * weight).sum(1), weight.sum(1)
     # Divided before 0 / 0 can happen: a NaN inside torch.where would still poison the gradient.

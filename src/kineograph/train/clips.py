@@ -14,6 +14,7 @@ from kineograph.world.draw import BASE_SIZES, CLIP_TIMES, FPS, NUM_FRAMES, draw_
 from kineograph.world.render import CPU, render
 from kineograph.world.scene import Scene
 
+CROP_SIDE = 32  # base pixels of a square around an object
 VALIDATION_SEED = 1 << 40  # scenes of validation and evaluation start here, training below
 
 
@@ -39,11 +40,10 @@ def choose_ratio(rng: random.Random, square_share: float) -> str:
     return rng.choice([r for r in BASE_SIZES if r != "1:1"])
 
 
-def random_clips(
-    seed: int, step: int, batch: int, num_frames: int, square_share: float, *, compiled: bool,
-    scale: int = 1, device: torch.device = CPU,
-) -> UInt8[Tensor, "b t h w 3"]:  # fmt: skip
-    """Render a batch of crops in time of training scenes, all of one aspect ratio."""
+def _draw_batch(
+    seed: int, step: int, batch: int, num_frames: int, square_share: float
+) -> tuple[list[Scene], np.ndarray]:
+    """Draw training scenes of one aspect ratio and times (s) within their clips."""
     rng = random.Random(f"clips {seed} {step}")
     ratio = choose_ratio(rng, square_share)
     count = rng.choices((1, 2, 3), (0.5, 0.38, 0.12))[0]  # one kernel a batch: one count a batch
@@ -52,8 +52,44 @@ def random_clips(
         for _ in range(batch)
     ]
     first = rng.uniform(0, (NUM_FRAMES - num_frames) / FPS)
-    times = first + np.arange(num_frames) / FPS
+    return scenes, first + np.arange(num_frames) / FPS
+
+
+def random_clips(
+    seed: int, step: int, batch: int, num_frames: int, square_share: float, *, compiled: bool,
+    scale: int = 1, device: torch.device = CPU,
+) -> UInt8[Tensor, "b t h w 3"]:  # fmt: skip
+    """Render a batch of crops in time of training scenes, all of one aspect ratio."""
+    scenes, times = _draw_batch(seed, step, batch, num_frames, square_share)
     return render_clips(scenes, scale=scale, compiled=compiled, times=times, device=device)
+
+
+def object_crops(
+    seed: int, step: int, batch: int, num_frames: int, square_share: float, *, compiled: bool,
+    scale: int = 1, device: torch.device = CPU,
+) -> UInt8[Tensor, "b t s s 3"]:  # fmt: skip
+    """Render a batch of squares of 32 base pixels that hold an object in one frame at least.
+
+    A window stands still for the time of its clip, and each clip gives two of them.
+    """
+    scenes, times = _draw_batch(seed, step, (batch + 1) // 2, num_frames, square_share)
+    video, ids = render_seen(scenes, scale=scale, compiled=compiled, times=times, device=device)
+    height, width = ids.shape[2:]
+    rng, side = random.Random(f"crops {seed} {step}"), CROP_SIDE * scale
+    crops = []
+    for i in range(batch):
+        clip, seen = video[i // 2], ids[i // 2]
+        places = (seen[rng.randrange(num_frames)] > 0).nonzero()
+        # where all objects are out of sight at that time, anywhere
+        middle = [rng.randrange(height), rng.randrange(width)]
+        if len(places) > 0:
+            middle = places[rng.randrange(len(places))].tolist()
+        top, left = (
+            min(max(0, at - rng.randrange(side)), limit - side)
+            for at, limit in zip(middle, (height, width), strict=True)
+        )
+        crops.append(clip[:, top : top + side, left : left + side])
+    return torch.stack(crops)
 
 
 def validation_scenes(count: int, *, ratio: str = "1:1", split: str = "train") -> list[Scene]:
@@ -63,16 +99,24 @@ def validation_scenes(count: int, *, ratio: str = "1:1", split: str = "train") -
     ]
 
 
+def render_seen(
+    scenes: list[Scene], *, scale: int = 1, compiled: bool = False, times: np.ndarray = CLIP_TIMES,
+    device: torch.device = CPU,
+) -> tuple[UInt8[Tensor, "b t h w 3"], UInt8[Tensor, "b t h w"]]:  # fmt: skip
+    """Render clips of scenes that share an aspect ratio, and which object each pixel shows.
+
+    Objects count from 1; 0 is the background.
+    """
+    height, width = (scale * side for side in BASE_SIZES[scenes[0].aspect_ratio])
+    return render(scenes, times, height, width, scale=scale, compiled=compiled, device=device)
+
+
 def render_clips(
     scenes: list[Scene], *, scale: int = 1, compiled: bool = False, times: np.ndarray = CLIP_TIMES,
     device: torch.device = CPU,
 ) -> UInt8[Tensor, "b t h w 3"]:  # fmt: skip
     """Render whole clips of scenes that share an aspect ratio."""
-    height, width = BASE_SIZES[scenes[0].aspect_ratio]
-    height, width = height * scale, width * scale
-    return render(
-        scenes, times, height, width, scale=scale, compiled=compiled, device=device
-    )[0]
+    return render_seen(scenes, scale=scale, compiled=compiled, times=times, device=device)[0]
 
 
 def psnr(a: Float[Tensor, "b c t h w"], b: Float[Tensor, "b c t h w"]) -> Float[Tensor, " b"]:

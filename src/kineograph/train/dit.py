@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from kineograph.errors import RequestError
 from kineograph.flow.guidance import guided
 from kineograph.flow.loss import SigmaBins, flow_loss, frame_loss, sample_sigmas
 from kineograph.flow.path import add_noise
@@ -76,7 +77,11 @@ class DiTTask:
         self.recipe, self.schedule, self.device = recipe, recipe.schedule, device
         self.spec = get_preset(recipe.model)
         self.tokenizer = Tokenizer.load(tokenizer, self.spec.dit.text_len)
-        self.buckets, self.held, self.statistics = read_latents(latents)
+        buckets, self.held, self.statistics = read_latents(latents)
+        self.clips = [b for b in buckets if b.latent.shape[2] > 1]
+        self.images = [b for b in buckets if b.latent.shape[2] == 1]
+        if recipe.image_share and not self.images:
+            raise RequestError(f"{latents} holds no images; image_share must be 0")
         self.dit = VideoDiT(self.spec.dit)
         self.module: nn.Module = self.dit
         self.dit.init_weights(torch.Generator().manual_seed(recipe.schedule.seed))
@@ -114,6 +119,8 @@ class DiTTask:
         strength = min(1.0, max(0.0, 2 - step / hidden)) if hidden else 0.0
         if strength == 0:
             return context, None
+        if strength == 1:  # what nobody sees need not be there
+            return context[:, : mask.shape[1]], ~mask * -PADDING_BIAS
         padding = F.pad(~mask, (0, context.shape[1] - mask.shape[1]), value=True)
         return context, padding * (-PADDING_BIAS * strength)
 
@@ -126,29 +133,42 @@ class DiTTask:
             texts.append("" if rng.random() < r.text_dropout else text)
         return texts
 
-    def _batch(self, step: int) -> tuple[Float[Tensor, "b c t h w"], list[str]]:
-        """Return latents of one aspect ratio, none of them twice, and their captions."""
-        rng = random.Random(f"dit {self.schedule.seed} {step}")
-        sizes = [len(b.scenes) for b in self.buckets]
-        bucket = rng.choices(self.buckets, sizes)[0]
-        where = rng.sample(range(len(bucket.scenes)), self.recipe.batch)
-        return bucket.latent[where].float(), self._captions([bucket.scenes[i] for i in where], rng)
+    def _batch(
+        self, step: int
+    ) -> tuple[Float[Tensor, "b c t h w"], Float[Tensor, "b t h w"], list[str]]:
+        """Return latents of one aspect ratio, none of them twice, their objects and captions.
+
+        The first part of the run sees single frames: what things look like is learnt from many
+        of them in the time of a few clips.
+        """
+        r, rng = self.recipe, random.Random(f"dit {self.schedule.seed} {step}")
+        still = step < r.image_share * self.schedule.steps
+        buckets, batch = (self.images, r.image_batch) if still else (self.clips, r.batch)
+        bucket = rng.choices(buckets, [len(b.scenes) for b in buckets])[0]
+        where = rng.sample(range(len(bucket.scenes)), batch)
+        captions = self._captions([bucket.scenes[i] for i in where], rng)
+        return bucket.latent[where].float(), bucket.objects[where].float(), captions
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         r = self.recipe
-        x0, captions = self._batch(step)
+        x0, objects, captions = self._batch(step)
         generator = step_generator(self.schedule.seed, step)
         b, t = x0.shape[0], x0.shape[2]
         sigma = sample_sigmas(b, t, generator, r.shift, r.uniform_share, r.per_frame_share)
         known = draw_known(b, t, r.known_share, generator)
         sigma = sigma.masked_fill(known, 0.0)
         noise = torch.randn(x0.shape, generator=generator)
-        x0, noise, sigma, known = (a.to(self.device) for a in (x0, noise, sigma, known))
+        x0, objects, noise, sigma, known = (
+            a.to(self.device) for a in (x0, objects, noise, sigma, known)
+        )
         with torch.autocast(self.device.type, torch.bfloat16):
             context, bias = self._context(captions, step)
             velocity = self.dit(add_noise(x0, noise, sigma), sigma, context, bias)
         weight = (~known).float()
-        loss, _ = flow_loss(velocity, noise, x0, weight)
+        # Small things cost little and matter most. In noise that hides where they are, a weight
+        # would pull the mean towards having one everywhere: it fades with the noise.
+        cells = 1 + r.object_weight * objects * (1 - sigma)[:, :, None, None]
+        loss, _ = flow_loss(velocity, noise, x0, weight, cells)
         with torch.no_grad():
             self.bins.add(sigma, frame_loss(velocity, noise, x0), weight)
         return loss, {}

@@ -48,6 +48,8 @@ class VaeRecipe:
     num_frames: int = 13
     whole_share: float = 0.0  # the last part of the run, on whole clips in half the batch
     square_share: float = 0.5  # of the batches; the other ratios share the rest
+    object_share: float = 0.0  # of the batches, squares around objects, four in place of a clip
+    begin_with: str = ""  # the stage whose finished weights it starts from; from nothing if empty
     kl_weight: float = 1e-4
     mse_weight: float = 4.0
     gradient_weight: float = 0.5
@@ -79,10 +81,14 @@ class TextRecipe:
 
 @dataclass(frozen=True)
 class LatentRecipe:
-    """Render clips once and keep their latents and scenes: what a transformer trains on."""
+    """Render clips once and keep their latents and scenes: what a transformer trains on.
+
+    `images` are the first frames of so many other scenes, which cost next to nothing.
+    """
 
     model: str
     clips: int
+    images: int = 0
     seed: int = 1
     square_share: float = 0.5
     shard: int = 1000
@@ -97,6 +103,9 @@ class DiTRecipe:
     model: str
     schedule: Schedule
     batch: int = 32
+    image_share: float = 0.0  # the first part of the run, on single frames
+    image_batch: int = 128
+    object_weight: float = 0.0  # added to the loss where an object is; less where noise hides it
     shift: float = 1.5
     uniform_share: float = 0.1
     per_frame_share: float = 0.15  # samples with an own noise level for each latent frame

@@ -51,10 +51,13 @@ def _need(path: Path, stage: str) -> Path:
 
 
 def run_vae(recipe: Path, out: Path, how: How) -> bool:
-    """Train the VAE."""
+    """Train the VAE, from nothing or from the weights of the stage that its recipe names."""
     from kineograph.train.vae import VaeTask
 
-    return _train(VaeTask(load_recipe(recipe, VaeRecipe), how.device), out, how)
+    loaded: VaeRecipe = load_recipe(recipe, VaeRecipe)
+    first = loaded.begin_with
+    begin = _need(out.parent / first / "vae.safetensors", first) if first else None
+    return _train(VaeTask(loaded, how.device, begin), out, how)
 
 
 def run_tokenizer(recipe: Path, out: Path, how: How) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from kineograph.models.vae import VideoVAE
 from kineograph.presets import get_preset
 from kineograph.train.clips import (
     base_scale,
+    object_crops,
     psnr,
     random_clips,
     render_clips,
@@ -23,7 +25,7 @@ from kineograph.train.clips import (
 )
 from kineograph.train.engine import step_generator
 from kineograph.train.recipe import VaeRecipe
-from kineograph.weights.files import save_weights
+from kineograph.weights.files import build, save_weights
 from kineograph.world.draw import NUM_FRAMES
 from kineograph.world.render import CPU
 from kineograph.world.scene import WORLD_VERSION
@@ -51,13 +53,17 @@ def reconstruction_loss(
 class VaeTask:
     """Train one model's VAE."""
 
-    def __init__(self, recipe: VaeRecipe, device: torch.device = CPU) -> None:
+    def __init__(
+        self, recipe: VaeRecipe, device: torch.device = CPU, begin_with: Path | None = None
+    ) -> None:
         self.recipe, self.schedule, self.device = recipe, recipe.schedule, device
         self.spec = get_preset(recipe.model)
         self.scale = base_scale(self.spec)
         self.vae = VideoVAE(self.spec.vae)
         self.module: nn.Module = self.vae
         self.vae.init_weights(torch.Generator().manual_seed(recipe.schedule.seed))
+        if begin_with is not None:
+            self.vae.load_state_dict(build("vae", begin_with).state_dict())
         self.vae.to(device)
         self.truth: Tensor | None = None
 
@@ -73,8 +79,10 @@ class VaeTask:
         batch, frames = r.batch, r.num_frames
         if step >= (1 - r.whole_share) * self.schedule.steps:
             batch, frames = max(1, batch // 2), NUM_FRAMES
-        clips = random_clips(
-            seed, step, batch, frames, r.square_share,
+        around_objects = random.Random(f"vae {seed} {step}").random() < r.object_share
+        draw = object_crops if around_objects else random_clips
+        clips = draw(
+            seed, step, 4 * batch if around_objects else batch, frames, r.square_share,
             compiled=r.compiled, scale=self.scale, device=self.device,
         )  # fmt: skip
         return to_float(clips)
