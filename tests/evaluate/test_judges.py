@@ -7,6 +7,7 @@ import torch
 from kineograph.errors import KineographError, RequestError, WeightsError
 from kineograph.evaluate.judges import (
     GATE,
+    MIRRORED_MOVES,
     MOTION_CLASSES,
     TIMES,
     Judges,
@@ -23,6 +24,7 @@ from kineograph.evaluate.pool import JUDGE_SEED, TEST_SEED, judge_scene
 from kineograph.evaluate.training import compare
 from kineograph.world.draw import draw_scene
 from kineograph.world.render import render
+from kineograph.world.scene import CAMERA_MOVES
 
 GOOD = {"colour": {"right": 96, "n": 100}}
 # The gate keeps judges that read too little out of the package; then there is nothing to test.
@@ -118,6 +120,15 @@ def test_a_damaged_file_is_refused(tmp_path, content):
         load_judges(path)
     with pytest.raises(WeightsError, match="are missing"):
         load_judges(tmp_path / "none.safetensors")
+
+
+def test_a_clip_and_its_mirror_image_are_read_alike():
+    torch.manual_seed(0)
+    judges = Judges().eval()
+    clips = torch.rand(6, 13, 3, 64, 64) * 2 - 1
+    for clip, other in zip(judges.read(clips), judges.read(clips.flip(-1)), strict=True):
+        move = CAMERA_MOVES[MIRRORED_MOVES[CAMERA_MOVES.index(clip.camera)]]
+        assert (other.camera, other.count, other.floor) == (move, clip.count, clip.floor)
 
 
 def test_frames_are_taken_in_time_and_averaged_over_area():

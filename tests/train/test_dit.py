@@ -90,13 +90,13 @@ def test_batches_are_functions_of_the_step(make):
 
 
 def test_images_come_before_clips(make, monkeypatch):
-    task = make(image_share=0.5, image_batch=1)
+    task = make(image_steps=2, image_batch=1)
     shapes = [task._batch(step)[0].shape[:3] for step in range(4)]
     assert shapes == [(1, 8, 1)] * 2 + [(2, 8, 2)] * 2
     assert all(torch.isfinite(task.loss(step)[0]) for step in range(4))
     monkeypatch.setattr(dit, "read_latents", lambda _: (task.clips, task.held, task.statistics))
     with pytest.raises(RequestError, match="holds no images"):
-        make(image_share=0.5)
+        make(image_steps=1)
 
 
 def test_objects_weigh_more_and_the_more_the_less_noise_there_is(make, monkeypatch):

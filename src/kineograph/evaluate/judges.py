@@ -45,6 +45,17 @@ MOTION_CLASSES = (
     "still", "fall", "move left", "move right", "throw left", "throw right", "spin",
     "collide left", "collide right", "struck left", "struck right",
 )  # fmt: skip
+
+
+def _mirrored(names: tuple[str, ...]) -> Tensor:
+    """Return, for each class, the index of the class that a mirror shows."""
+    swap = {"left": "right", "right": "left"}
+    other = [" ".join(swap.get(word, word) for word in name.split()) for name in names]
+    return torch.tensor([names.index(name) for name in other])
+
+
+MIRRORED_MOVES = _mirrored(CAMERA_MOVES)
+MIRRORED_MOTIONS = _mirrored(MOTION_CLASSES)
 GATE = 0.95  # share of true renders that a judge must read right
 CROP_FRAMES = 5  # frames that vote on a shape
 # Mean area of a colour, in judged pixels, from which on it is an object: below lie flickers at
@@ -162,7 +173,7 @@ class Judges(nn.Module):
         """Read judged frames (`judged`) of clips."""
         b, t = clips.shape[:2]
         colours = self.segment(clips.flatten(0, 1)).unflatten(0, (b, t))
-        answers = [a.argmax(1).tolist() for a in self.scene(clips.transpose(1, 2))]
+        answers = [a.argmax(1).tolist() for a in self._scenes(clips.transpose(1, 2))]
         found: list[tuple[int, int, float]] = []
         for clip in range(b):
             counts = torch.bincount(colours[clip].flatten().long(), minlength=len(COLOURS) + 1)
@@ -179,7 +190,9 @@ class Judges(nn.Module):
             shapes = self._shapes(clips[which], masks)
             seen = torch.stack((masks, (colours[which] > 0).float()), 1)
             both = torch.cat((clips[which].transpose(1, 2), seen), 1)
-            motions = self.motion(both)[0].argmax(1).tolist()
+            # In a mirror left is right: two views of each clip vote.
+            plain, mirrored = (self.motion(x)[0].log_softmax(1) for x in (both, both.flip(-1)))
+            motions = (plain + mirrored[:, MIRRORED_MOTIONS]).argmax(1).tolist()
             for (clip, k, area), shape, motion in zip(part, shapes, motions, strict=True):
                 things[clip].append(
                     ObjectReading(COLOURS[k], SHAPES[shape], MOTION_CLASSES[motion], area)
@@ -192,6 +205,13 @@ class Judges(nn.Module):
             )
             for i in range(b)
         ]  # fmt: skip
+
+    def _scenes(self, x: Float[Tensor, "b 3 t h w"]) -> tuple[Float[Tensor, "b _"], ...]:
+        """Return votes on camera move, count, floor and sky, of each clip and its mirror image."""
+        seen, mirrored = self.scene(x), self.scene(x.flip(-1))
+        votes = [a.log_softmax(1) + b.log_softmax(1) for a, b in zip(seen, mirrored, strict=True)]
+        camera = seen[0].log_softmax(1) + mirrored[0].log_softmax(1)[:, MIRRORED_MOVES]
+        return camera, *votes[1:]
 
     @torch.no_grad()
     def rows(self, frames: Float[Tensor, "t 3 h w"], colour: str) -> Float[np.ndarray, " t"]:

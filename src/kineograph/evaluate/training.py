@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from kineograph.evaluate.judges import (
     CROP_FRAMES,
-    MOTION_CLASSES,
+    MIRRORED_MOTIONS,
+    MIRRORED_MOVES,
     SIDE,
     TIMES,
     Judges,
@@ -39,7 +40,7 @@ from kineograph.evaluate.soften import soften
 from kineograph.models.vae import VideoVAE
 from kineograph.weights.files import build
 from kineograph.world.render import render
-from kineograph.world.scene import CAMERA_MOVES, Scene
+from kineograph.world.scene import Scene
 
 
 @dataclass(frozen=True)
@@ -57,17 +58,6 @@ class JudgeRecipe:
     weight_decay: float = 0.02
     seed: int = 5
     compiled: bool = True  # the renderer, which takes minutes to compile and needs a C++ compiler
-
-
-def _mirrored(names: tuple[str, ...]) -> Tensor:
-    """Return, for each class, the index of the class that a mirror shows."""
-    swap = {"left": "right", "right": "left"}
-    other = [" ".join(swap.get(word, word) for word in name.split()) for name in names]
-    return torch.tensor([names.index(name) for name in other])
-
-
-MIRRORED_MOVES = _mirrored(CAMERA_MOVES)
-MIRRORED_MOTIONS = _mirrored(MOTION_CLASSES)
 
 
 class Trainer:
@@ -194,6 +184,17 @@ class Trainer:
         return F.cross_entropy(self.judges.motion(x)[0].float(), motions)
 
 
+def finished(folder: Path) -> Judges | None:
+    """Return the judges of a folder in which all four networks have been trained."""
+    judges = Judges()
+    for name, net in judges.named_children():
+        path = folder / f"{name}.pt"
+        if not path.exists():
+            return None
+        net.load_state_dict(torch.load(path, weights_only=True))
+    return judges.eval().requires_grad_(False)
+
+
 def compare(scene: Scene, reading: Reading) -> dict[str, list[bool]]:
     """Return, by judge, what is right in the reading of a clip of a scene."""
     truth = true_reading(scene)
@@ -251,10 +252,12 @@ def train(recipe: JudgeRecipe, folder: Path, out: Path, vae_path: Path | None) -
     assert vae is None or isinstance(vae, VideoVAE)
     if vae is None:
         recipe = replace(recipe, vae_clips=0)
-    pool = make_pool(
-        folder, recipe.clips, vae, recipe.vae_clips, say, compiled=recipe.compiled
-    )
-    judges = Trainer(recipe, pool, folder, say).run()
+    judges = finished(folder)
+    if judges is None:
+        pool = make_pool(
+            folder, recipe.clips, vae, recipe.vae_clips, say, compiled=recipe.compiled
+        )
+        judges = Trainer(recipe, pool, folder, say).run()
     for tensor in judges.parameters():  # measured as they are stored
         tensor.copy_(tensor.half().float() if tensor.ndim > 1 else tensor)
     rows, _ = measure(judges, recipe.test_clips, compiled=recipe.compiled)

@@ -80,8 +80,10 @@ class DiTTask:
         buckets, self.held, self.statistics = read_latents(latents)
         self.clips = [b for b in buckets if b.latent.shape[2] > 1]
         self.images = [b for b in buckets if b.latent.shape[2] == 1]
-        if recipe.image_share and not self.images:
-            raise RequestError(f"{latents} holds no images; image_share must be 0")
+        if recipe.image_steps and not self.images:
+            raise RequestError(
+                f"{latents} holds no images; image_steps must be 0, not {recipe.image_steps}"
+            )
         self.dit = VideoDiT(self.spec.dit)
         self.module: nn.Module = self.dit
         self.dit.init_weights(torch.Generator().manual_seed(recipe.schedule.seed))
@@ -142,7 +144,7 @@ class DiTTask:
         of them in the time of a few clips.
         """
         r, rng = self.recipe, random.Random(f"dit {self.schedule.seed} {step}")
-        still = step < r.image_share * self.schedule.steps
+        still = step < r.image_steps
         buckets, batch = (self.images, r.image_batch) if still else (self.clips, r.batch)
         bucket = rng.choices(buckets, [len(b.scenes) for b in buckets])[0]
         where = rng.sample(range(len(bucket.scenes)), batch)

@@ -103,7 +103,7 @@ class DiTRecipe:
     model: str
     schedule: Schedule
     batch: int = 32
-    image_share: float = 0.0  # the first part of the run, on single frames
+    image_steps: int = 0  # the first of the run, on single frames
     image_batch: int = 128
     object_weight: float = 0.0  # added to the loss where an object is; less where noise hides it
     shift: float = 1.5
