@@ -17,7 +17,8 @@ import pytest
 from kineograph import __version__, cli
 from kineograph.errors import KineographError, RequestError, WeightsError
 from kineograph.presets import NANO, PRESETS
-from kineograph.request import GenerationRequest, Sidecar, resolve, sidecar_path, write_sidecar
+from kineograph.request import GenerationRequest, resolve
+from kineograph.sidecar import Sidecar, sidecar_path, write_sidecar
 
 
 @dataclass(frozen=True)

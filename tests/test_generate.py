@@ -18,13 +18,8 @@ from kineograph.generate import Event, generate, load, run
 from kineograph.media.image import fit_image, read_image
 from kineograph.media.video import read_video
 from kineograph.presets import TINY
-from kineograph.request import (
-    GenerationRequest,
-    read_sidecar,
-    request_from_sidecar,
-    resolve,
-    sidecar_path,
-)
+from kineograph.request import GenerationRequest, resolve
+from kineograph.sidecar import read_sidecar, request_from_sidecar, sidecar_path
 
 PROMPT = "a red ball rolls left"
 

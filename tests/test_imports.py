@@ -13,6 +13,7 @@ LIGHT_MODULES = (
     "kineograph",
     "kineograph.errors",
     "kineograph.request",
+    "kineograph.sidecar",
     "kineograph.spec",
     "kineograph.presets",
     "kineograph.cli",

@@ -21,14 +21,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from kineograph import __version__
 from kineograph.errors import KineographError, RequestError, WeightsError
 from kineograph.presets import DEFAULT_MODEL
-from kineograph.request import (
-    GenerationRequest,
-    changed,
-    kind_of,
-    option_of,
-    read_sidecar,
-    request_from_sidecar,
-)
+from kineograph.request import GenerationRequest, changed, kind_of, option_of
+from kineograph.sidecar import read_sidecar, request_from_sidecar
 from kineograph.spec import ASPECT_RATIOS
 
 if TYPE_CHECKING:

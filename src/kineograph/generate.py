@@ -41,15 +41,8 @@ from kineograph.models.upsampler import VideoUpsampler
 from kineograph.models.vae import VideoVAE
 from kineograph.nn.causal import ConvCache
 from kineograph.presets import DEFAULT_MODEL
-from kineograph.request import (
-    GenerationRequest,
-    ResolvedRequest,
-    Sidecar,
-    fresh_seed,
-    resolve,
-    sidecar_path,
-    write_sidecar,
-)
+from kineograph.request import GenerationRequest, ResolvedRequest, fresh_seed, resolve
+from kineograph.sidecar import Sidecar, sidecar_path, write_sidecar
 from kineograph.spec import ModelSpec
 from kineograph.weights.folder import open_parts, spec_of
 from kineograph.weights.header import sha256
