@@ -36,11 +36,11 @@ class Artifact:
     timings: dict[str, float]
 
 
-class FakeGenerate(ModuleType):
-    """Stands in for kineograph.generate: records the call, then does as it is told."""
+class FakeProduce(ModuleType):
+    """Stands in for kineograph.produce: records the call, then does as it is told."""
 
     def __init__(self):
-        super().__init__("kineograph.generate")
+        super().__init__("kineograph.produce")
         self.calls: list[GenerationRequest] = []
         self.settings: dict[str, bool] = {}
         self.events: list[Event] = []
@@ -62,7 +62,7 @@ class FakeGenerate(ModuleType):
 
 @pytest.fixture
 def fake(monkeypatch, tmp_path):
-    module = FakeGenerate()
+    module = FakeProduce()
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.chdir(tmp_path)
     return module

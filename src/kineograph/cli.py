@@ -26,7 +26,7 @@ from kineograph.sidecar import read_sidecar, request_from_sidecar
 from kineograph.spec import ASPECT_RATIOS
 
 if TYPE_CHECKING:
-    from kineograph.generate import Event
+    from kineograph.produce import Event
     from kineograph.weights.folder import Entry
 
 STAGES = ("vae", "tokenizer", "text", "latents", "dit", "upsampler")  # those of train/stages.py
@@ -214,7 +214,7 @@ def generate(args: argparse.Namespace) -> None:
         import torch
 
         torch.set_num_threads(args.threads)
-    from kineograph.generate import run
+    from kineograph.produce import run
 
     with _progress() as on_event:
         artifacts = run(request, resume=args.resume, preview=args.preview, on_event=on_event)
