@@ -16,6 +16,7 @@ LIGHT_MODULES = (
     "kineograph.sidecar",
     "kineograph.spec",
     "kineograph.presets",
+    "kineograph.progress",
     "kineograph.cli",
     "kineograph.__main__",
 )
