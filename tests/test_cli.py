@@ -17,7 +17,8 @@ import pytest
 from kineograph import __version__, cli
 from kineograph.errors import KineographError, RequestError, WeightsError
 from kineograph.presets import NANO, PRESETS
-from kineograph.request import GenerationRequest, Sidecar, resolve, sidecar_path, write_sidecar
+from kineograph.request import GenerationRequest, resolve
+from kineograph.sidecar import Sidecar, sidecar_path, write_sidecar
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,11 @@ class Artifact:
     timings: dict[str, float]
 
 
-class FakeGenerate(ModuleType):
-    """Stands in for kineograph.generate: records the call, then does as it is told."""
+class FakeProduce(ModuleType):
+    """Stands in for kineograph.produce: records the call, then does as it is told."""
 
     def __init__(self):
-        super().__init__("kineograph.generate")
+        super().__init__("kineograph.produce")
         self.calls: list[GenerationRequest] = []
         self.settings: dict[str, bool] = {}
         self.events: list[Event] = []
@@ -61,7 +62,7 @@ class FakeGenerate(ModuleType):
 
 @pytest.fixture
 def fake(monkeypatch, tmp_path):
-    module = FakeGenerate()
+    module = FakeProduce()
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.chdir(tmp_path)
     return module
@@ -124,34 +125,6 @@ def test_warnings_and_messages_are_lines_on_stderr(fake, capsys):
         "kineo: warning: the model does not know 'dragon'",
         "kineo: done",
     ]
-
-
-def test_without_a_terminal_progress_is_a_line_now_and_then(monkeypatch, capsys):
-    clock = iter([0.0, 0.0, 2.0, 4.0, 6.0, 8.0, 12.0])
-    monkeypatch.setattr(cli, "monotonic", lambda: next(clock))
-    with cli._progress() as show:
-        for done in range(6):
-            show(Event("denoise", done, 10))
-    assert capsys.readouterr().err.splitlines() == [
-        "kineo: denoise 3/10, about 14 s left",
-        "kineo: denoise 5/10, about 12 s left",
-    ]
-
-
-def test_on_a_terminal_progress_is_a_bar_that_names_the_stage(monkeypatch, capsys):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("COLUMNS", "100")
-    with cli._progress() as show:
-        show(Event("denoise", 6, 24))
-        show(Event("warning", message="[b]no markup[/b]"))
-        show(Event("denoise", 24, 24))
-    said = capsys.readouterr()
-    assert "denoise" in said.err
-    assert "100%" in said.err
-    assert "kineo: warning: [b]no markup[/b]" in said.err
-    assert said.out == ""
 
 
 def test_from_makes_a_recorded_clip_again_and_flags_overrule_it(fake, capsys, tmp_path):

@@ -13,8 +13,10 @@ LIGHT_MODULES = (
     "kineograph",
     "kineograph.errors",
     "kineograph.request",
+    "kineograph.sidecar",
     "kineograph.spec",
     "kineograph.presets",
+    "kineograph.progress",
     "kineograph.cli",
     "kineograph.__main__",
 )

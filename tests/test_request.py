@@ -1,31 +1,22 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import fields, replace
-from pathlib import Path
 
 import pytest
 
-from kineograph import __version__
 from kineograph.errors import RequestError
 from kineograph.presets import NANO, PRESETS
 from kineograph.request import (
     FORMATS,
     MAX_SEED,
-    MAX_SIDECAR_BYTES,
     SOLVERS,
     GenerationRequest,
     ResolvedRequest,
-    Sidecar,
     changed,
     fresh_seed,
     option_of,
-    read_sidecar,
-    request_from_sidecar,
     resolve,
-    sidecar_path,
-    write_sidecar,
 )
 from kineograph.spec import ASPECT_RATIOS
 
@@ -241,62 +232,6 @@ def test_json_that_is_no_request_is_refused(data, said):
         GenerationRequest.from_dict(data)
     assert said in str(refusal.value)
     assert len(str(refusal.value)) < 300
-
-
-def test_a_sidecar_makes_the_same_request_again_beside_it(tmp_path):
-    made = resolved(output=str(tmp_path / "ball.webm"))
-    path = sidecar_path(made)
-    assert path == tmp_path / "ball.json"
-    sidecar = Sidecar(made, {"denoise": 1.5}, {"dit.safetensors": "ab"}, ["unknown word: 龙"])
-    write_sidecar(path, sidecar)
-    assert read_sidecar(path) == sidecar
-    assert json.loads(path.read_text())["kineograph"] == __version__
-    assert [entry.name for entry in tmp_path.iterdir()] == ["ball.json"]
-
-    again = resolve(request_from_sidecar(path), NANO)
-    assert again == replace(made, output=str(tmp_path / "ball-again.webm"))
-
-
-def test_a_folder_of_pictures_has_its_sidecar_beside_it():
-    assert sidecar_path(resolved(output="a/v1.5/")) == Path("a/v1.5.json")
-
-
-def test_a_failed_write_leaves_the_old_sidecar_and_nothing_else(tmp_path, monkeypatch):
-    path = tmp_path / "ball.json"
-    path.write_text("old")
-
-    def full(*_: object) -> None:
-        raise OSError(28, os.strerror(28))
-
-    monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(OSError, match="No space"):
-        write_sidecar(path, Sidecar(resolved(), {}, {}, []))
-    assert [entry.name for entry in tmp_path.iterdir()] == ["ball.json"]
-    assert path.read_text() == "old"
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"{",
-        b"\xff\xfe",
-        b"[]",
-        b"{}",
-        b"[" * 100_000,
-        b'{"kineograph": "0", "request": {"prompt": "x"}, "timings": {}, "weights": {}, '
-        b'"warnings": []}',
-        b" " * (MAX_SIDECAR_BYTES + 1),
-    ],
-)
-def test_a_file_that_is_no_sidecar_is_refused_by_name(tmp_path, content):
-    path = tmp_path / "bad.json"
-    path.write_bytes(content)
-    with pytest.raises(RequestError, match=r"bad\.json is not a sidecar") as refusal:
-        read_sidecar(path)
-    assert "\n" not in str(refusal.value)
-    with pytest.raises(FileNotFoundError):
-        read_sidecar(tmp_path / "none.json")
 
 
 def test_flags_beside_a_sidecar_overrule_what_they_contradict():

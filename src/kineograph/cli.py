@@ -11,32 +11,23 @@ import json
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from kineograph import __version__
 from kineograph.errors import KineographError, RequestError, WeightsError
 from kineograph.presets import DEFAULT_MODEL
-from kineograph.request import (
-    GenerationRequest,
-    changed,
-    kind_of,
-    option_of,
-    read_sidecar,
-    request_from_sidecar,
-)
+from kineograph.progress import progress, say
+from kineograph.request import GenerationRequest, changed, kind_of, option_of
+from kineograph.sidecar import read_sidecar, request_from_sidecar
 from kineograph.spec import ASPECT_RATIOS
 
 if TYPE_CHECKING:
-    from kineograph.generate import Event
     from kineograph.weights.folder import Entry
 
 STAGES = ("vae", "tokenizer", "text", "latents", "dit", "upsampler")  # those of train/stages.py
-PLAIN_LINE_EVERY = 5.0  # seconds between lines of progress where no terminal shows a bar
 
 
 class Parser(argparse.ArgumentParser):
@@ -220,15 +211,15 @@ def generate(args: argparse.Namespace) -> None:
         import torch
 
         torch.set_num_threads(args.threads)
-    from kineograph.generate import run
+    from kineograph.produce import run
 
-    with _progress() as on_event:
+    with progress() as on_event:
         artifacts = run(request, resume=args.resume, preview=args.preview, on_event=on_event)
     for artifact in artifacts:
         print(artifact.path)
-        _say(", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in artifact.timings.items()))
+        say(", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in artifact.timings.items()))
         if args.sidecar is not None and _weights(args.sidecar) != _weights(artifact.sidecar):
-            _say(f"warning: the weights are not those of {args.sidecar}; the frames differ")
+            say(f"warning: the weights are not those of {args.sidecar}; the frames differ")
 
 
 def _weights(sidecar: Path) -> dict[str, str]:
@@ -338,60 +329,6 @@ def version(args: argparse.Namespace) -> None:
     print(__version__)
 
 
-def _say(line: str) -> None:
-    print(f"kineo: {line}", file=sys.stderr)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[Event], None]]:
-    """Show events on stderr: a bar with ETA on a terminal, a line now and then elsewhere."""
-    if not sys.stderr.isatty():
-        yield _plain_lines()
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        tasks: dict[str, Any] = {}
-
-        def show(event: Event) -> None:
-            if event.message is not None:
-                bar.console.print(
-                    _line(event), style="yellow", markup=False, highlight=False, soft_wrap=True
-                )
-            if event.stage == "preview":
-                bar.stop()  # the frames are drawn where the bar was
-            if event.total > 0:
-                if event.stage not in tasks:
-                    tasks[event.stage] = bar.add_task(event.stage)
-                bar.update(tasks[event.stage], completed=event.done, total=event.total)
-
-        yield show
-
-
-def _plain_lines() -> Callable[[Event], None]:
-    last = start = monotonic()
-    stage = ""
-
-    def show(event: Event) -> None:
-        nonlocal last, start, stage
-        now = monotonic()
-        if event.message is not None:
-            print(_line(event), file=sys.stderr)
-        if event.stage != stage:
-            stage, start = event.stage, now
-        if event.done > 0 and event.done < event.total and now - last >= PLAIN_LINE_EVERY:
-            last = now
-            left = (now - start) / event.done * (event.total - event.done)
-            _say(f"{event.stage} {event.done}/{event.total}, about {left:.0f} s left")
-
-    return show
-
-
-def _line(event: Event) -> str:
-    return f"kineo: {'warning: ' if event.stage == 'warning' else ''}{event.message}"
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0, 2 for what the user can mend, 130, or 1."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -402,7 +339,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # argparse has said all there is to say
         return stop.code if isinstance(stop.code, int) else 1
     except KeyboardInterrupt:
-        _say(_how_to_go_on(args, words))
+        say(_how_to_go_on(args, words))
         return 130
     except OSError as error:
         where = "" if error.filename is None else f"{error.filename}: "
@@ -419,7 +356,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str, status: int) -> int:
-    _say("error: " + " ".join(message.split()))
+    say("error: " + " ".join(message.split()))
     return status
 
 

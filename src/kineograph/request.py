@@ -7,7 +7,6 @@ The help of each field is the help of its flag.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import secrets
@@ -16,7 +15,6 @@ from dataclasses import Field, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kineograph import __version__
 from kineograph.errors import RequestError
 
 if TYPE_CHECKING:
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
 SOLVERS = ("euler", "heun", "multistep", "unipc")
 FORMATS = ("mp4", "webm", "gif", "png")  # png: a folder of numbered pictures
 MAX_SEED = 2**63 - 1  # what torch.Generator takes
-MAX_SIDECAR_BYTES = 1 << 20
 SLUG_CHARS = 60
 
 RequestT = TypeVar("RequestT", "GenerationRequest", "ResolvedRequest")
@@ -145,7 +142,7 @@ class ResolvedRequest:
         """Return one request a clip: `count` 1, its own seed and its own file."""
         if self.count == 1:
             return [self]
-        outputs = [_renamed(self.output, self.format, f"-{i + 1}") for i in range(self.count)]
+        outputs = [renamed(self.output, self.format, f"-{i + 1}") for i in range(self.count)]
         return [
             replace(self, count=1, seed=self.seed + i, output=str(output))
             for i, output in enumerate(outputs)
@@ -167,7 +164,7 @@ def kind_of(request_field: Field[Any]) -> type[str] | type[int] | type[float]:
 
 def _from_dict(cls: type[RequestT], data: object) -> RequestT:
     if not isinstance(data, Mapping):
-        raise RequestError(f"a request must be an object of fields, not {_shown(data)}")
+        raise RequestError(f"a request must be an object of fields, not {shown(data)}")
     known = {f.name: f for f in fields(cls)}
     for name in data:
         if name not in known:
@@ -184,13 +181,14 @@ def _from_dict(cls: type[RequestT], data: object) -> RequestT:
         if kind is float and type(value) is int and abs(value) <= MAX_SEED:
             value = float(value)
         if type(value) is not kind:  # exactly: True is no number
-            raise RequestError(f"{name} {_shown(value)} must be of type {kind.__name__}")
+            raise RequestError(f"{name} {shown(value)} must be of type {kind.__name__}")
         values[name] = value
     # A field that JSON left out is None: the two classes agree on that for optional fields.
     return cls(**{name: None for name in known} | values)
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """Return a value as a message may show it, at most 60 characters."""
     text = repr(value)
     return text if len(text) <= SLUG_CHARS else text[: SLUG_CHARS - 3] + "..."
 
@@ -298,7 +296,7 @@ def _is_plain_text(text: str) -> bool:
 def _choice(name: str, given: str | None, default: str, allowed: Any) -> str:  # noqa: ANN401 - dict or tuple
     value = default if given is None else given
     if value not in allowed:
-        raise RequestError(f"unknown {name} {_shown(value)}; allowed: {', '.join(allowed)}")
+        raise RequestError(f"unknown {name} {shown(value)}; allowed: {', '.join(allowed)}")
     return value
 
 
@@ -395,76 +393,8 @@ def slug(prompt: str) -> str:
     return name or "clip"
 
 
-@dataclass(frozen=True)
-class Sidecar:
-    """What lies beside a clip as JSON: enough to make its frames again, and what it cost."""
-
-    request: ResolvedRequest
-    timings: dict[str, float]  # seconds a stage
-    weights: dict[str, str]  # sha256 a file
-    warnings: list[str]  # for one: words that the model does not know
-    version: str = __version__
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready dict."""
-        data = asdict(self)
-        return {"kineograph": data.pop("version")} | data
-
-    @classmethod
-    def from_dict(cls, data: object) -> Sidecar:
-        """Read what `to_dict` wrote; raises `RequestError`."""
-        parts = {"kineograph": str, "request": dict, "timings": dict, "weights": dict}
-        if not isinstance(data, Mapping):
-            raise RequestError(f"a sidecar must be an object of fields, not {_shown(data)}")
-        for name, kind in (parts | {"warnings": list}).items():
-            if not isinstance(data.get(name), kind):
-                raise RequestError(f"{name!r} is missing or not of type {kind.__name__}")
-        return cls(
-            request=ResolvedRequest.from_dict(data["request"]),
-            timings=data["timings"],
-            weights=data["weights"],
-            warnings=data["warnings"],
-            version=data["kineograph"],
-        )
-
-
-def _renamed(output: str, format: str, more: str = "", ending: str | None = None) -> Path:
+def renamed(output: str, format: str, more: str = "", ending: str | None = None) -> Path:
     """Return a path with more in its name before the ending; a folder has no ending."""
     path = Path(output)
     stem, suffix = (path.name, "") if format == "png" else (path.stem, path.suffix)
     return path.with_name(stem + more + (suffix if ending is None else ending))
-
-
-def sidecar_path(request: ResolvedRequest) -> Path:
-    """Return where the sidecar of a clip lies: clip.json beside clip.mp4 or the folder clip."""
-    return _renamed(request.output, request.format, ending=".json")
-
-
-def write_sidecar(path: Path, sidecar: Sidecar) -> None:
-    """Write a sidecar whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        text = json.dumps(sidecar.to_dict(), ensure_ascii=False, indent=2) + "\n"
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def read_sidecar(path: Path) -> Sidecar:
-    """Read a sidecar; raises `OSError` if there is none, `RequestError` if it is not one."""
-    with path.open("rb") as file:
-        raw = file.read(MAX_SIDECAR_BYTES + 1)
-    try:
-        if len(raw) > MAX_SIDECAR_BYTES:
-            raise RequestError(f"longer than {MAX_SIDECAR_BYTES} bytes")
-        return Sidecar.from_dict(json.loads(raw))
-    except (RequestError, ValueError, RecursionError) as error:
-        raise RequestError(f"{path} is not a sidecar of kineograph: {error}") from None
-
-
-def request_from_sidecar(path: Path) -> GenerationRequest:
-    """Return the request that makes a recorded clip again, beside it, as NAME-again."""
-    resolved = read_sidecar(path).request
-    again = path.with_name(_renamed(resolved.output, resolved.format, "-again").name)
-    return replace(resolved.as_request(), output=str(again))

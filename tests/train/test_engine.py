@@ -50,9 +50,6 @@ class ToyTask:
     def is_matrix(self, name, parameter):
         return name == "0.weight"
 
-    def splits(self):
-        return {"0.weight": 2}
-
     def loss(self, step):
         if self.hook is not None:
             self.hook(step)
@@ -302,7 +299,6 @@ def test_rates_reach_both_optimisers(tmp_path):
         lrs = [group["lr"] for o in engine.optimizers for group in o.param_groups]
         assert lrs == [0.02 * rate, 0.05 * rate]
     assert [type(o).__name__ for o in engine.optimizers] == ["AdamW", "Muon"]
-    assert engine.optimizers[1].param_groups[0]["split"] == 2
 
 
 def test_the_log_has_every_mean_and_every_validation(straight):

@@ -52,16 +52,6 @@ def test_decay_is_decoupled_from_the_gradient():
     torch.testing.assert_close(weight.detach(), before * 0.95)
 
 
-def test_a_split_projection_is_stepped_as_its_parts_are():
-    fused = parameter((24, 8))
-    parts = [torch.nn.Parameter(p.clone()) for p in fused.detach().chunk(3)]
-    for part, gradient in zip(parts, fused.grad.chunk(3), strict=True):
-        part.grad = gradient.clone()
-    Muon([{"params": [fused], "split": 3}], lr=0.1).step()
-    Muon(parts, lr=0.1).step()
-    torch.testing.assert_close(fused.detach(), torch.cat([p.detach() for p in parts]))
-
-
 def test_a_batch_of_one_shape_is_stepped_as_each_alone():
     together, alone = ([parameter((8, 8), seed) for seed in (0, 5)] for _ in range(2))
     Muon(together, lr=0.1).step()
@@ -82,8 +72,7 @@ def train(weights, optimizer, steps, seed):
 def test_continues_bit_exactly_from_its_state_dict():
     def start():
         weights = [parameter((8, 8)), parameter((4, 3, 2, 2))]
-        groups = [{"params": weights[:1], "split": 2}, {"params": weights[1:]}]
-        return weights, Muon(groups, lr=0.1)
+        return weights, Muon(weights, lr=0.1)
 
     weights, optimizer = start()
     train(weights, optimizer, 3, seed=0)
@@ -127,8 +116,6 @@ def test_parameters_without_gradient_are_left_alone():
     assert torch.equal(weight.detach(), torch.ones(4, 4))
 
 
-def test_vectors_and_uneven_splits_are_refused():
+def test_vectors_are_refused():
     with pytest.raises(ValueError, match="takes matrices"):
         Muon([torch.nn.Parameter(torch.zeros(4))])
-    with pytest.raises(ValueError, match="do not split into 3"):
-        Muon([{"params": [torch.nn.Parameter(torch.zeros(4, 4))], "split": 3}])

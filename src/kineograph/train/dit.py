@@ -101,9 +101,6 @@ class DiTTask:
     def is_matrix(self, name: str, parameter: nn.Parameter) -> bool:
         return parameter.ndim == 2 and name.startswith("blocks.")
 
-    def splits(self) -> dict[str, int]:
-        return {}
-
     def _context(
         self, captions: list[str], step: int
     ) -> tuple[Float[Tensor, "b l d"], Float[Tensor, "b l"] | None]:

@@ -41,10 +41,6 @@ class Task(Protocol):
         """Return whether Muon, rather than AdamW, steps this parameter."""
         ...
 
-    def splits(self) -> dict[str, int]:
-        """Return for fused projections, by name, how many square matrices they hold."""
-        ...
-
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """Return the loss of batch `step` and figures to log."""
         ...
@@ -75,19 +71,14 @@ class Engine:
         self.task, self.folder, self.schedule = task, folder, task.schedule
         named = [(n, p) for n, p in task.module.named_parameters() if p.requires_grad]
         self.parameters = [p for _, p in named]
-        splits = task.splits()
-        matrices = [(n, p) for n, p in named if task.is_matrix(n, p)]
+        matrices = [p for n, p in named if task.is_matrix(n, p)]
         others = [p for n, p in named if not task.is_matrix(n, p)]
         s = self.schedule
-        groups: list[dict[str, Any]] = []
-        for count in sorted({splits.get(n, 1) for n, _ in matrices}):
-            members = [p for n, p in matrices if splits.get(n, 1) == count]
-            groups.append({"params": members, "split": count})
         self.optimizers: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(others, lr=s.lr, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
         ]
-        if groups:
-            self.optimizers.append(Muon(groups, lr=s.muon_lr, weight_decay=s.weight_decay))
+        if matrices:
+            self.optimizers.append(Muon(matrices, lr=s.muon_lr, weight_decay=s.weight_decay))
         self.average = [p.detach().clone() for p in self.parameters]
         self.step = 0
         self.seconds = 0.0  # spent training, over all sessions of the run

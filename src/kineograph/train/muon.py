@@ -45,9 +45,8 @@ def orthogonalise(
 class Muon(torch.optim.Optimizer):
     """Nesterov momentum, orthogonalised, on parameters of two or more dimensions.
 
-    A convolution's weight counts as a matrix (out, in * kernel). A group's `split` cuts
-    each of its matrices into that many along the first axis, each made orthogonal by
-    itself: for projections that were fused. Equal shapes are done in one batch.
+    A convolution's weight counts as a matrix (out, in * kernel). Equal shapes are done in
+    one batch.
     """
 
     def __init__(
@@ -56,14 +55,12 @@ class Muon(torch.optim.Optimizer):
         lr: float = 1e-3,
         momentum: float = 0.95,
         weight_decay: float = 0.01,
-        split: int = 1,
         steps: int = 5,
     ) -> None:
         defaults = {
             "lr": lr,
             "momentum": momentum,
             "weight_decay": weight_decay,
-            "split": split,
             "steps": steps,
         }
         super().__init__(params, defaults)
@@ -71,8 +68,6 @@ class Muon(torch.optim.Optimizer):
             for p in group["params"]:
                 if p.ndim < 2:
                     raise ValueError(f"Muon takes matrices, not a parameter of shape {p.shape}")
-                if p.shape[0] % group["split"]:
-                    raise ValueError(f"{p.shape[0]} rows do not split into {group['split']}")
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]  # torch's overloads say the same
@@ -82,16 +77,15 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            by_shape: dict[tuple[int, ...], list[tuple[Tensor, Tensor]]] = defaultdict(list)
+            by_shape: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
             for p in group["params"]:
                 if p.grad is None:
                     continue
-                # A view, never a copy: the parts are updated in place.
-                matrices = p.view(group["split"], p.shape[0] // group["split"], -1)
-                update = self._momentum(p, p.grad, group["momentum"]).view_as(matrices)
-                by_shape[tuple(matrices.shape[1:])] += zip(matrices, update, strict=True)
-            for shape, pairs in by_shape.items():
-                _apply(group, shape, pairs)
+                matrix = p.view(p.shape[0], -1)  # a view, never a copy: it is updated in place
+                update = self._momentum(p, p.grad, group["momentum"]).view_as(matrix)
+                by_shape[matrix.shape].append((matrix, update))
+            for (rows, columns), pairs in by_shape.items():
+                _apply(group, rows, columns, pairs)
         return loss
 
     def _momentum(self, p: Tensor, grad: Tensor, momentum: float) -> Tensor:
@@ -105,13 +99,13 @@ class Muon(torch.optim.Optimizer):
 
 
 def _apply(
-    group: dict[str, Any], shape: tuple[int, ...], pairs: list[tuple[Tensor, Tensor]]
+    group: dict[str, Any], rows: int, columns: int, pairs: list[tuple[Tensor, Tensor]]
 ) -> None:
-    """Decay the parameters of one shape and add their orthogonal updates."""
-    rows, columns = shape
-    parts = [part for part, _ in pairs]
+    """Decay the matrices of one shape and add their orthogonal updates."""
+    matrices = [matrix for matrix, _ in pairs]
     updates = orthogonalise(torch.stack([change for _, change in pairs]), group["steps"])
     # An orthogonal m x n matrix has entries of RMS 1 / sqrt(max(m, n)).
     scale = UPDATE_RMS * math.sqrt(max(rows, columns))
-    torch._foreach_mul_(parts, 1 - group["lr"] * group["weight_decay"])
-    torch._foreach_add_(parts, list(updates.to(parts[0].dtype)), alpha=-group["lr"] * scale)
+    torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
+    changes = list(updates.to(matrices[0].dtype))
+    torch._foreach_add_(matrices, changes, alpha=-group["lr"] * scale)

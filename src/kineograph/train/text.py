@@ -146,9 +146,6 @@ class TextTask:
     def is_matrix(self, name: str, parameter: nn.Parameter) -> bool:
         return False
 
-    def splits(self) -> dict[str, int]:
-        return {}
-
     def _captions(
         self, rng: random.Random, seeds: range, *, typo_rate: float, heldout: bool = False
     ) -> tuple[list[str], Int[Tensor, "b q"]]:

@@ -70,9 +70,6 @@ class UpsamplerTask:
     def is_matrix(self, name: str, parameter: nn.Parameter) -> bool:
         return parameter.ndim >= 4 and "blocks." in name
 
-    def splits(self) -> dict[str, int]:
-        return {}
-
     @torch.no_grad()
     def _pair(
         self, scenes: list[Scene], times: np.ndarray, generator: torch.Generator | None

@@ -71,9 +71,6 @@ class VaeTask:
         inner = "conv_in" not in name and "conv_out" not in name
         return parameter.ndim >= 4 and inner and min(parameter.shape[:2]) >= 16
 
-    def splits(self) -> dict[str, int]:
-        return {}
-
     def _video(self, step: int) -> Float[Tensor, "b 3 t h w"]:
         r, seed = self.recipe, self.schedule.seed
         batch, frames = r.batch, r.num_frames

@@ -16,7 +16,8 @@ from safetensors import safe_open
 
 from kineograph.errors import RequestError
 from kineograph.flow.solvers import STATE_VERSION, SamplerState, load_state
-from kineograph.request import ResolvedRequest, Sidecar, read_sidecar, sidecar_path
+from kineograph.request import ResolvedRequest
+from kineograph.sidecar import Sidecar, read_sidecar, sidecar_path
 from kineograph.weights.files import save_tensors
 
 ENDING = ".partial.safetensors"

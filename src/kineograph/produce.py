@@ -1,0 +1,232 @@
+"""From a request to a video file: what the command and the service call.
+
+`run` refuses early, draws the frames of `generate`, writes files, and keeps the state on disk
+so that an interrupted run goes on where it was, to the same bits.
+
+Letters: t frames (_t: of a chunk, another number each time), h height, w width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import monotonic
+
+import torch
+from jaxtyping import UInt8
+from numpy import ndarray
+
+from kineograph.errors import RequestError
+from kineograph.flow.solvers import SamplerState
+from kineograph.generate import Pipeline, generate, load
+from kineograph.media.image import read_image
+from kineograph.media.output import check_output
+from kineograph.media.preview import play
+from kineograph.media.video import open_writer, read_video
+from kineograph.presets import DEFAULT_MODEL
+from kineograph.request import GenerationRequest, ResolvedRequest, fresh_seed, resolve
+from kineograph.sidecar import Sidecar, sidecar_path, write_sidecar
+from kineograph.spec import ModelSpec
+from kineograph.weights.folder import spec_of
+from kineograph.weights.header import sha256
+from kineograph.weights.partial import (
+    Keeper,
+    differences,
+    finished,
+    partial_path,
+    seed_before,
+    take_up,
+)
+
+
+@dataclass(frozen=True)
+class Event:
+    """What `run` tells while it works: progress of a stage, or a message to the user."""
+
+    stage: str  # load, condition, denoise, decode, preview, resume or warning
+    done: int = 0  # steps or frames
+    total: int = 0  # 0 where the stage does not count
+    message: str | None = None
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A clip that was made: its file, its sidecar and the seconds that each stage took."""
+
+    path: Path
+    sidecar: Path
+    timings: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Record(Sidecar):
+    """A sidecar with what the bits of the frames may depend on besides request and weights."""
+
+    images: dict[str, str] = field(default_factory=dict)  # sha256 of each picture
+    made_on: dict[str, str] = field(default_factory=dict)  # torch, threads, dtype, device
+
+
+class Stopwatch:
+    """Seconds by stage, counted from one lap to the next."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._mark = monotonic()
+
+    def lap(self, stage: str) -> None:
+        now = monotonic()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._mark
+        self._mark = now
+
+
+def run(
+    request: GenerationRequest,
+    *,
+    resume: bool = False,
+    preview: bool = False,
+    on_event: Callable[[Event], None] = lambda event: None,
+) -> list[Artifact]:
+    """Make the clips of a request: files, sidecars, and nothing half done.
+
+    What can be refused is refused before anything is computed. A clip's state lies beside its
+    output while it is made; with `resume` such a state is taken up again, and clips that are
+    finished are left as they are.
+
+    Raises:
+        RequestError: the request cannot be carried out, or goes not with the state to resume.
+        WeightsError: the model's files are missing or damaged.
+    """
+    spec = spec_of(DEFAULT_MODEL if request.model is None else request.model)
+    clips = _resolve(request, spec, resume=resume).clips()
+    records = [finished(clip) if resume else None for clip in clips]
+    for clip, record in zip(clips, records, strict=True):
+        if record is None:
+            _refuse_early(clip)
+    artifacts = []
+    pipeline, watch = None, Stopwatch()
+    for clip, record in zip(clips, records, strict=True):
+        if record is not None:
+            on_event(Event("resume", message=f"{clip.output} is already complete"))
+        else:
+            if pipeline is None:
+                on_event(Event("load"))
+                pipeline = load(spec.name)
+                watch.lap("load")
+            record = _make(pipeline, clip, watch, on_event, resume=resume)
+            watch = Stopwatch()
+        artifacts.append(Artifact(Path(clip.output), sidecar_path(clip), record.timings))
+    for clip in clips if preview else []:
+        on_event(Event("preview"))
+        with suppress(KeyboardInterrupt):  # the clip is made; Ctrl-C has had enough of it
+            play(_read_back(clip), clip.fps)
+    return artifacts
+
+
+def _resolve(request: GenerationRequest, spec: ModelSpec, *, resume: bool) -> ResolvedRequest:
+    """Fill the request in; a seed that nobody chose is, on resuming, that of the run before."""
+    if not resume or request.seed is not None:
+        return resolve(request, spec)
+    seed = seed_before(resolve(replace(request, seed=0), spec).clips())
+    return resolve(request, spec, new_seed=lambda: fresh_seed() if seed is None else seed)
+
+
+def _refuse_early(clip: ResolvedRequest) -> None:
+    check_output(
+        clip.output,
+        clip.format,
+        num_frames=clip.num_frames,
+        height=clip.out_height,
+        width=clip.out_width,
+        fps=clip.fps,
+    )
+    for picture in (clip.image, clip.last_image):
+        if picture is not None:
+            read_image(picture)
+
+
+def _make(
+    pipeline: Pipeline,
+    clip: ResolvedRequest,
+    watch: Stopwatch,
+    on_event: Callable[[Event], None],
+    *,
+    resume: bool,
+) -> Record:
+    """Make one clip and its sidecar; the state on disk goes when both are there."""
+    images = {path: sha256(path) for path in (clip.image, clip.last_image) if path is not None}
+    inputs = {**pipeline.hashes, **images}
+    made_on = {
+        "torch": torch.__version__,
+        "threads": str(torch.get_num_threads()),
+        "dtype": str(pipeline.dtype).removeprefix("torch."),
+        "device": pipeline.device.type,
+    }
+    warnings = _warnings(pipeline, clip)
+    partial = take_up(clip, inputs) if resume else None
+    if partial is not None:
+        where = f"going on after step {partial.state.index} of {clip.steps}"
+        on_event(Event("resume", message=where))
+        warnings += differences(partial.made_on, made_on)
+    for warning in warnings:
+        on_event(Event("warning", message=warning))
+    keeper = Keeper(clip, inputs, made_on)
+
+    def on_step(state: SamplerState) -> None:
+        watch.lap("condition" if keeper.state is None else "denoise")
+        keeper.keep(state)
+        on_event(Event("denoise", state.index, clip.steps))
+
+    on_event(Event("condition"))
+    try:
+        state = None if partial is None else partial.state
+        _write(generate(pipeline, clip, state=state, on_step=on_step), clip, watch, on_event)
+    except BaseException:
+        with suppress(RequestError):  # what stopped the run is the news, not this
+            keeper.save()
+        raise
+    watch.seconds["total"] = sum(watch.seconds.values())
+    record = Record(
+        clip, watch.seconds, dict(pipeline.hashes), warnings, images=images, made_on=made_on
+    )
+    write_sidecar(sidecar_path(clip), record)
+    partial_path(clip).unlink(missing_ok=True)
+    return record
+
+
+def _warnings(pipeline: Pipeline, clip: ResolvedRequest) -> list[str]:
+    warnings = []
+    for word in pipeline.unknown_words(clip):
+        near = pipeline.tokenizer.suggest(word)
+        hint = "" if near is None else f"; did you mean {near!r}?"
+        warnings.append(f"the model does not know the word {word!r}{hint}")
+    if pipeline.spec.upsampler is not None and pipeline.upsampler is None:
+        warnings.append("the upsampler's file is missing: the clip is enlarged and stays soft")
+    return warnings
+
+
+def _write(
+    chunks: Iterator[UInt8[ndarray, "_t h w 3"]],
+    clip: ResolvedRequest,
+    watch: Stopwatch,
+    on_event: Callable[[Event], None],
+) -> None:
+    """Write frames as they come; the file appears complete or not at all."""
+    with open_writer(
+        clip.output, clip.fps, clip.out_width, clip.out_height, clip.format
+    ) as writer:
+        for frames in chunks:
+            watch.lap("decode")
+            writer.write(frames)
+            watch.lap("write")
+            on_event(Event("decode", writer.num_frames, clip.num_frames))
+    watch.lap("write")
+
+
+def _read_back(clip: ResolvedRequest) -> Iterator[UInt8[ndarray, "h w 3"]]:
+    if clip.format == "png":
+        yield from (read_image(path) for path in sorted(Path(clip.output).glob("*.png")))
+        return
+    with read_video(clip.output) as frames:
+        yield from frames

@@ -1,0 +1,250 @@
+"""Runs on `tiny`, the whole stack with random weights: files, sidecars, interruptions."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from kineograph import produce
+from kineograph.errors import RequestError
+from kineograph.flow.solvers import load_state
+from kineograph.generate import generate, load
+from kineograph.media.image import read_image
+from kineograph.media.video import read_video
+from kineograph.presets import TINY
+from kineograph.produce import Event, run
+from kineograph.request import GenerationRequest, resolve
+from kineograph.sidecar import read_sidecar, request_from_sidecar, sidecar_path
+
+PROMPT = "a red ball rolls left"
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_run_writes_a_clip_and_a_sidecar_and_nothing_else(here):
+    request = GenerationRequest(PROMPT + ", a dragon", model="tiny", num_frames=5, output="x.mp4")
+    events = []
+    (artifact,) = run(request, on_event=events.append)
+    assert sorted(p.name for p in here.iterdir()) == ["x.json", "x.mp4"]
+    with read_video("x.mp4") as video:
+        assert (video.width, video.height, float(video.fps)) == (256, 256, 10.0)
+        assert len(list(video)) == 5
+    sidecar = read_sidecar(artifact.sidecar)
+    assert sidecar.request.prompt == request.prompt
+    assert artifact.timings == sidecar.timings
+    assert sidecar.timings.keys() == {
+        "load", "condition", "denoise", "decode", "write", "total"
+    }  # fmt: skip
+    assert len(sidecar.weights["tokenizer.json"]) == 64
+    assert sidecar.warnings == ["the model does not know the word 'dragon'"]
+    assert Event("warning", message=sidecar.warnings[0]) in events
+    assert Event("denoise", 4, 4) in events and Event("decode", 5, 5) in events
+    made_on = json.loads(artifact.sidecar.read_text())["made_on"]
+    assert made_on["torch"] == torch.__version__
+    assert made_on["dtype"] == "float32"
+    assert made_on["threads"] == str(torch.get_num_threads())
+
+
+def test_a_missing_upsampler_is_a_warning(here, monkeypatch):
+    plain = replace(load("tiny"), upsampler=None)
+    monkeypatch.setattr(produce, "load", lambda name: plain)
+    request = GenerationRequest(PROMPT, model="tiny", num_frames=5, steps=1, output="x.mp4")
+    (artifact,) = run(request)
+    (warning,) = read_sidecar(artifact.sidecar).warnings
+    assert "upsampler" in warning
+
+
+def test_a_clip_made_again_from_its_sidecar_is_the_same_file(here):
+    run(GenerationRequest(PROMPT, model="tiny", num_frames=5, output="x.mp4"))
+    run(request_from_sidecar(Path("x.json")))
+    assert Path("x.mp4").read_bytes() == Path("x-again.mp4").read_bytes()
+    again = read_sidecar(Path("x-again.json")).request
+    assert replace(again, output="x.mp4") == read_sidecar(Path("x.json")).request
+
+
+@pytest.mark.parametrize("format", ["png", "gif", "webm"])
+def test_every_format_is_written(here, format):
+    run(GenerationRequest(PROMPT, model="tiny", num_frames=5, steps=1, format=format, output="x"
+        if format == "png" else f"x.{format}"))  # fmt: skip
+    assert len(list(here.iterdir())) == 2
+    if format == "png":
+        request = read_sidecar(Path("x.json")).request
+        pictures = [read_image(p) for p in sorted(Path("x").iterdir())]
+        frames = np.concatenate(list(generate(load("tiny"), request)))
+        assert np.array_equal(np.stack(pictures), frames)
+
+
+def test_count_makes_clips_of_consecutive_seeds(here):
+    request = GenerationRequest(
+        PROMPT, model="tiny", num_frames=5, steps=1, seed=7, count=2, output="x.mp4"
+    )
+    assert [a.path.name for a in run(request)] == ["x-1.mp4", "x-2.mp4"]
+    run(replace(request, count=1, seed=8, output="second.mp4"))
+    assert Path("x-2.mp4").read_bytes() == Path("second.mp4").read_bytes()
+    assert Path("x-1.mp4").read_bytes() != Path("x-2.mp4").read_bytes()
+
+
+def interrupt_at(stage, number):
+    """Return an `on_event` that interrupts, as Ctrl-C would, at a point of the run."""
+    def on_event(event):
+        if event.stage == stage and event.done == number:
+            raise KeyboardInterrupt
+
+    return on_event
+
+
+@pytest.mark.parametrize(
+    ("stage", "number", "step"), [("denoise", 0, 0), ("denoise", 2, 2), ("decode", 1, 4)]
+)
+def test_an_interrupted_run_goes_on_to_the_same_file(here, stage, number, step):
+    request = GenerationRequest(PROMPT, model="tiny", num_frames=5, solver="unipc", output="x.mp4")
+    with pytest.raises(KeyboardInterrupt):
+        run(request, on_event=interrupt_at(stage, number))
+    partial = Path("x.mp4.partial.safetensors")
+    assert list(here.iterdir()) == [here / partial]
+    events = []
+    run(request, resume=True, on_event=events.append)  # the seed was nobody's choice
+    assert Event("resume", message=f"going on after step {step} of 4") in events
+    assert sorted(p.name for p in here.iterdir()) == ["x.json", "x.mp4"]
+    seed = read_sidecar(Path("x.json")).request.seed
+    run(replace(request, seed=seed, output="whole.mp4"))
+    assert Path("x.mp4").read_bytes() == Path("whole.mp4").read_bytes()
+
+
+def test_a_run_of_many_clips_goes_on_at_the_clip_it_was_at(here):
+    request = GenerationRequest(
+        PROMPT, model="tiny", num_frames=5, steps=1, count=3, output="x.mp4"
+    )
+    seen = []
+
+    def second_clip(event):
+        seen.append(event)
+        if sum(e == Event("decode", 1, 5) for e in seen) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(request, on_event=second_clip)
+    first = Path("x-1.mp4").stat().st_mtime_ns
+    events = []
+    artifacts = run(request, resume=True, on_event=events.append)
+    assert Event("resume", message="x-1.mp4 is already complete") in events
+    assert Path("x-1.mp4").stat().st_mtime_ns == first
+    seeds = [read_sidecar(a.sidecar).request.seed for a in artifacts]
+    assert seeds == [seeds[0], seeds[0] + 1, seeds[0] + 2]
+    assert not list(here.glob("*.partial*"))
+
+
+def test_with_nothing_to_resume_the_run_starts(here):
+    request = GenerationRequest(PROMPT, model="tiny", num_frames=5, steps=1, output="x.mp4")
+    assert run(request, resume=True)[0].path.exists()
+
+
+def test_a_finished_clip_of_another_request_is_made_anew(here):
+    request = GenerationRequest(
+        PROMPT, model="tiny", num_frames=5, steps=1, seed=1, output="x.mp4"
+    )
+    run(request)
+    run(replace(request, steps=2), resume=True)
+    assert read_sidecar(Path("x.json")).request.steps == 2
+
+
+def test_a_state_of_another_request_or_of_other_weights_is_refused(here, monkeypatch):
+    request = GenerationRequest(PROMPT, model="tiny", num_frames=5, seed=1, output="x.mp4")
+    with pytest.raises(KeyboardInterrupt):
+        run(request, on_event=interrupt_at("denoise", 2))
+    with pytest.raises(RequestError, match=r"its steps is 4, not 9.*--resume"):
+        run(replace(request, steps=9), resume=True)
+    changed = replace(load("tiny"), hashes={"tokenizer.json": "0" * 64})
+    monkeypatch.setattr(produce, "load", lambda name: changed)
+    with pytest.raises(RequestError, match=r"tokenizer\.json has changed"):
+        run(request, resume=True)
+    assert Path("x.mp4.partial.safetensors").exists()
+
+
+def test_a_change_of_threads_is_told(here, monkeypatch):
+    request = GenerationRequest(PROMPT, model="tiny", num_frames=5, seed=1, output="x.mp4")
+    with pytest.raises(KeyboardInterrupt):
+        run(request, on_event=interrupt_at("denoise", 2))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
+    (artifact,) = run(request, resume=True)
+    assert "threads" in read_sidecar(artifact.sidecar).warnings[0]
+
+
+def test_what_can_be_refused_is_refused_before_the_model_is_loaded(here, monkeypatch):
+    monkeypatch.setattr(produce, "load", lambda name: pytest.fail("loaded"))
+    ask = GenerationRequest(PROMPT, model="tiny", output="x.mp4")
+    Path("dir.mp4").mkdir()
+    Path("bad.png").write_bytes(b"\x89PNG, but not really")
+    for change, says in (
+        ({"model": "giant"}, "giant"),
+        ({"output": "none/x.mp4"}, "none"),
+        ({"output": "dir.mp4"}, "folder"),
+        ({"image": "none.png"}, "none.png"),
+        ({"image": "bad.png"}, "bad.png"),
+        ({"last_image": "bad.png"}, "bad.png"),
+        ({"steps": 0}, "steps"),
+    ):
+        with pytest.raises(RequestError, match=says):
+            run(replace(ask, **change))
+    assert {p.name for p in here.iterdir()} == {"dir.mp4", "bad.png"}
+
+
+def test_a_prompt_of_too_many_tokens_is_refused_and_leaves_nothing(here):
+    prompt = " ".join(["zyx"] * 60)
+    with pytest.raises(RequestError, match="tokens; at most 64"):
+        run(GenerationRequest(prompt, model="tiny", output="x.mp4"))
+    assert not list(here.iterdir())
+
+
+def test_a_run_that_fails_keeps_its_state_and_no_part_of_a_file(here, monkeypatch):
+    def full(self, frames):
+        raise RequestError("cannot write x.mp4: No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("kineograph.media.video.VideoWriter.write", full)
+        with pytest.raises(RequestError, match="No space"):
+            run(GenerationRequest(PROMPT, model="tiny", num_frames=5, output="x.mp4"))
+    assert [p.name for p in here.iterdir()] == ["x.mp4.partial.safetensors"]
+    assert load_state("x.mp4.partial.safetensors").index == 4
+
+
+def test_the_images_of_a_clip_are_recorded(here):
+    path = str(here / "a.png")
+    Image.new("RGB", (80, 60), "red").save(path)
+    request = GenerationRequest(
+        PROMPT, model="tiny", num_frames=5, steps=1, image=path, output="x.mp4"
+    )
+    (artifact,) = run(request)
+    assert len(json.loads(artifact.sidecar.read_text())["images"][path]) == 64
+
+
+@pytest.mark.parametrize("output", ["x.mp4", "x/"])
+def test_a_preview_plays_the_file_that_was_written(here, monkeypatch, output):
+    shown = []
+    monkeypatch.setattr(produce, "play", lambda frames, fps: shown.extend(frames))
+    request = GenerationRequest(
+        PROMPT, model="tiny", num_frames=5, steps=1, aspect_ratio="16:9", output=output
+    )
+    run(request, preview=True)
+    assert [frame.shape for frame in shown] == [(180, 320, 3)] * 5
+
+
+def test_a_preview_can_be_stopped(here, monkeypatch):
+    def stop(frames, fps):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(produce, "play", stop)
+    request = GenerationRequest(PROMPT, model="tiny", num_frames=5, steps=1, output="x.mp4")
+    (artifact,) = run(request, preview=True)
+    assert artifact.path.exists()
+    assert sidecar_path(resolve(request, TINY)).exists()
