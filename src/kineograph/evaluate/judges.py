@@ -26,7 +26,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from kineograph.errors import KineographError, RequestError, WeightsError
-from kineograph.evaluate.nets import ClipNet, CropNet, PixelNet
+from kineograph.evaluate.nets import ClipNet, CropNet, MotionNet, PixelNet
 from kineograph.weights.files import save_tensors
 from kineograph.world.scene import (
     CAMERA_MOVES,
@@ -152,6 +152,14 @@ def cut_crops(
     return F.grid_sample(source, grid, padding_mode="border", align_corners=False)
 
 
+def follow(
+    clips: Float[Tensor, "b t 3 h w"], masks: Float[Tensor, "b t h w"]
+) -> Float[Tensor, "b 4 t 32 32"]:
+    """Return crops that follow objects through their clips; a corner where one is not seen."""
+    crops = cut_crops(clips.flatten(0, 1), masks.flatten(0, 1))
+    return rearrange(crops, "(b t) c h w -> b c t h w", b=len(clips))
+
+
 class Judges(nn.Module):
     """The four networks, and how a clip is read with them."""
 
@@ -160,7 +168,7 @@ class Judges(nn.Module):
         self.pixel = PixelNet(1 + len(COLOURS))
         self.crop = CropNet(len(SHAPES))
         self.scene = ClipNet(3, (len(CAMERA_MOVES), len(COUNTS), len(FLOORS), len(SKIES)))
-        self.motion = ClipNet(5, (len(MOTION_CLASSES),))
+        self.motion = MotionNet(len(MOTION_CLASSES))
 
     @torch.no_grad()
     def segment(self, frames: Float[Tensor, "n 3 h w"]) -> UInt8[Tensor, "n h w"]:
@@ -189,9 +197,11 @@ class Judges(nn.Module):
             masks = (colours[which] == keys[:, None, None, None]).float()
             shapes = self._shapes(clips[which], masks)
             seen = torch.stack((masks, (colours[which] > 0).float()), 1)
-            both = torch.cat((clips[which].transpose(1, 2), seen), 1)
+            whole = torch.cat((clips[which].transpose(1, 2), seen), 1)
+            views = (whole, follow(clips[which], masks))
             # In a mirror left is right: two views of each clip vote.
-            plain, mirrored = (self.motion(x)[0].log_softmax(1) for x in (both, both.flip(-1)))
+            plain = self.motion(*views).log_softmax(1)
+            mirrored = self.motion(*(view.flip(-1) for view in views)).log_softmax(1)
             motions = (plain + mirrored[:, MIRRORED_MOTIONS]).argmax(1).tolist()
             for (clip, k, area), shape, motion in zip(part, shapes, motions, strict=True):
                 things[clip].append(

@@ -90,3 +90,22 @@ class ClipNet(nn.Module):
     def forward(self, clips: Float[Tensor, "b c t h w"]) -> tuple[Float[Tensor, "b _"], ...]:
         """Return one tensor of logits for each answer."""
         return self.head(self.body(clips)).split(self.classes, 1)
+
+
+class MotionNet(nn.Module):
+    """Tell what one object does, from the whole clip and from crops that follow the object.
+
+    The whole clip shows where it goes against what stands still; in the crops, which move and
+    grow with it, what is left is how it turns.
+    """
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.whole = ClipNet(5, (classes,))  # colours, the mask of the object and of all
+        self.near = ClipNet(4, (classes,))  # colours and the mask of the object
+
+    def forward(
+        self, clips: Float[Tensor, "b 5 t h w"], crops: Float[Tensor, "b 4 t 32 32"]
+    ) -> Float[Tensor, "b k"]:
+        """Return logits."""
+        return self.whole(clips)[0] + self.near(crops)[0]

@@ -31,6 +31,7 @@ from kineograph.evaluate.judges import (
     Reading,
     cut_crops,
     default_path,
+    follow,
     save_judges,
     true_reading,
     trusted,
@@ -51,7 +52,7 @@ class JudgeRecipe:
     pixel_steps: int = 1500
     crop_steps: int = 1200
     scene_steps: int = 2600
-    motion_steps: int = 6000
+    motion_steps: int = 4500
     test_clips: int = 600
     vae_clips: int = 1500
     lr: float = 3e-3
@@ -176,12 +177,19 @@ class Trainer:
         rows = self.things[self._draw(len(self.things), 24)]
         x, motions = self.pool.clips(rows[:, 0], self.rng), rows[:, 3]
         x = torch.cat([soften(p, self.rng, self.generator) for p in x.split(8)])
+        # Neither the colours nor the place in the picture say what moves how.
+        x = x[:, :, self.rng.sample(range(3), 3)]
         colours = self.pool.colours[rows[:, 0]]
-        mine = colours == (rows[:, 1] + 1)[:, None, None, None]
+        mine = (colours == (rows[:, 1] + 1)[:, None, None, None]).float()
+        crops = follow(x, mine)
         x = torch.cat((x.transpose(1, 2), torch.stack((mine, colours > 0), 1).float()), 1)
+        down, right = (
+            (torch.arange(SIDE) + self.rng.randint(-6, 6)).clamp(0, SIDE - 1) for _ in range(2)
+        )
+        x = x[..., down[:, None], right]
         if self.rng.random() < 0.5:
-            x, motions = x.flip(-1), MIRRORED_MOTIONS[motions]
-        return F.cross_entropy(self.judges.motion(x)[0].float(), motions)
+            x, crops, motions = x.flip(-1), crops.flip(-1), MIRRORED_MOTIONS[motions]
+        return F.cross_entropy(self.judges.motion(x, crops).float(), motions)
 
 
 def finished(folder: Path) -> Judges | None:
