@@ -119,7 +119,7 @@ def render_clips(
     return render_seen(scenes, scale=scale, compiled=compiled, times=times, device=device)[0]
 
 
-def psnr(a: Float[Tensor, "b c t h w"], b: Float[Tensor, "b c t h w"]) -> Float[Tensor, " b"]:
-    """Return the peak signal-to-noise ratio (dB) of each clip; values span [-1, 1]."""
+def psnr(a: Float[Tensor, "b *n"], b: Float[Tensor, "b *n"]) -> Float[Tensor, " b"]:
+    """Return the peak signal-to-noise ratio (dB) of each clip, or part; values span [-1, 1]."""
     mse = ((a.clamp(-1, 1) - b) / 2).square().flatten(1).mean(1)
     return -10 * torch.log10(mse.clamp_min(1e-12))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -18,7 +19,7 @@ from kineograph.train.clips import (
     object_crops,
     psnr,
     random_clips,
-    render_clips,
+    render_seen,
     to_float,
     to_uint8,
     validation_scenes,
@@ -66,6 +67,7 @@ class VaeTask:
             self.vae.load_state_dict(build("vae", begin_with).state_dict())
         self.vae.to(device)
         self.truth: Tensor | None = None
+        self.objects = torch.empty(0)
 
     def is_matrix(self, name: str, parameter: nn.Parameter) -> bool:
         inner = "conv_in" not in name and "conv_out" not in name
@@ -97,11 +99,18 @@ class VaeTask:
         return reconstruction + r.kl_weight * kl, {"psnr": quality, "kl": float(kl.detach())}
 
     def validate(self, folder: Path, step: int) -> dict[str, float]:
+        """Return figures on fixed clips; write a sheet, truth over reconstruction.
+
+        `psnr_objects` is of the pixels that show objects, and of their edges.
+        """
         if self.truth is None:
             scenes = validation_scenes(self.recipe.validation_clips)
-            self.truth = render_clips(
+            self.truth, ids = render_seen(
                 scenes, scale=self.scale, compiled=self.recipe.compiled, device=self.device
             )
+            reach = 2 * self.scale  # pixels around an object that are its edge
+            seen = F.max_pool2d((ids > 0).float(), 2 * reach + 1, 1, reach)
+            self.objects = seen[:, None].expand(-1, 3, -1, -1, -1) > 0
         parts = []
         for part in self.truth.split(8):
             with torch.autocast(self.device.type, torch.bfloat16):
@@ -109,8 +118,14 @@ class VaeTask:
         out = torch.cat(parts)
         rows = torch.stack([self.truth[:8], to_uint8(out[:8])], 1).flatten(0, 1)
         save_png(contact_sheet(list(rows.cpu().numpy())), folder / f"vae-{step:06d}.png")
-        scores = psnr(out, to_float(self.truth))
-        return {"psnr": float(scores.mean()), "psnr_worst": float(scores.min())}
+        truth = to_float(self.truth)
+        scores = psnr(out, truth)
+        near = [a[self.objects][None] for a in (out, truth)]
+        return {
+            "psnr": float(scores.mean()),
+            "psnr_worst": float(scores.min()),
+            "psnr_objects": float(psnr(near[0], near[1])),
+        }
 
     def state_dict(self) -> dict[str, Any]:
         return {}
