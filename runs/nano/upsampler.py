@@ -5,6 +5,6 @@ from kineograph.train.recipe import Schedule, UpsamplerRecipe
 RECIPE = UpsamplerRecipe(
     model="nano",
     num_frames=5,
-    schedule=Schedule(steps=1400, lr=1e-3, muon_lr=2e-3, weight_decay=0.0, ema=0.995,
-                      validate_every=700, decay_share=0.5),
+    schedule=Schedule(steps=1000, lr=1e-3, muon_lr=2e-3, weight_decay=0.0, ema=0.995,
+                      validate_every=500, decay_share=0.5),
 )  # fmt: skip
