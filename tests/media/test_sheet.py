@@ -116,16 +116,28 @@ def test_a_font_knows_what_it_lacks():
 def test_lines_never_begin_with_a_chinese_full_stop():
     font = ImageFont.load_default(16)
     for width in range(20, 120, 7):
-        lines = sheets._wrap("红球，蓝球。" * 8, font, width)
+        lines = sheets._wrap("红球，蓝球。" * 8, sheets._Pen([font]), width)
         assert "".join(lines) == "红球，蓝球。" * 8
         assert not any(line.startswith(("，", "。")) for line in lines if width > 40)
 
 
 def test_a_word_longer_than_the_sheet_is_broken():
     font = ImageFont.load_default(16)
-    lines = sheets._wrap("a " + "w" * 50 + " b", font, 100)
+    lines = sheets._wrap("a " + "w" * 50 + " b", sheets._Pen([font]), 100)
     assert all(font.getlength(line) <= 100 for line in lines)
     assert "".join(lines).replace(" ", "") == "a" + "w" * 50 + "b"
+
+
+def test_a_line_of_two_scripts_is_drawn_with_two_fonts():
+    found = sheets._find_cjk_font()
+    if found is None:
+        pytest.skip("no Chinese font on this machine")
+    latin, chinese = sheets._latin_font(14), sheets._cjk_font(*found, 14)
+    pen = sheets._Pen([latin, chinese])
+    assert pen._runs("right: 红球 2") == [(latin, "right: "), (chinese, "红球 "), (latin, "2")]
+    assert pen.length("right: 红球 2") == pytest.approx(
+        latin.getlength("right: ") + chinese.getlength("红球 ") + latin.getlength("2")
+    )
 
 
 @pytest.mark.parametrize(

@@ -326,7 +326,8 @@ def print_report(report: dict[str, Any]) -> None:
 
 
 STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 1500px; color: #222 }
+body { font: 15px/1.45 system-ui, sans-serif; color: #222 }
+body { margin: 2rem auto; padding: 0 1rem; max-width: 1500px }
 section { display: flex; flex-wrap: wrap; gap: 2rem; align-items: flex-start }
 table { border-collapse: collapse; margin: 0 0 1.5rem } caption { text-align: left; padding: .4rem }
 th, td { padding: .2rem .6rem; text-align: right; border-bottom: 1px solid #ddd }

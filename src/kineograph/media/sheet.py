@@ -80,10 +80,10 @@ def contact_sheet(
     undrawn: list[int] = []
     if captions is not None:
         width = max(strip.width for strip in strips)
-        size = min(18, max(11, width // 48))
+        pen = _make_pen(min(18, max(11, width // 48)), font)
         for index, caption in enumerate(captions):
-            lines, whole = _fit_caption(" ".join(caption.split()), index, width, size, font)
-            strips[index] = _with_caption(strips[index], lines, width)
+            lines, whole = _fit_caption(" ".join(caption.split()), index, width, pen)
+            strips[index] = _with_caption(strips[index], pen, lines, width)
             if not whole:
                 undrawn.append(index)
     longest = min(columns, max(len(clip) for clip in clips))
@@ -142,59 +142,81 @@ def _stack(cells: list[Image.Image], per_row: int) -> Image.Image:
     return sheet
 
 
-class _Lines:
-    """A caption broken into lines, and the font that draws them."""
+class _Pen:
+    """Draws text, each character with the first font that has it."""
 
-    def __init__(self, lines: list[str], font: ImageFont.FreeTypeFont) -> None:
-        self.lines, self.font = lines, font
-        ascent, descent = font.getmetrics()
-        self.pitch = ascent + descent
+    def __init__(self, fonts: list[ImageFont.FreeTypeFont]) -> None:
+        self.fonts = fonts
+        metrics = [font.getmetrics() for font in fonts]
+        self.ascent = max(ascent for ascent, _ in metrics)
+        self.pitch = self.ascent + max(descent for _, descent in metrics)
+
+    def can_draw(self, char: str) -> bool:
+        return any(_draws(font, char) for font in self.fonts)
+
+    def length(self, text: str) -> float:
+        """Return the width of a line in pixels."""
+        return sum(font.getlength(run) for font, run in self._runs(text))
+
+    def write(self, draw: ImageDraw.ImageDraw, top: int, text: str) -> None:
+        """Draw a line from the left edge."""
+        x = 0.0
+        for font, run in self._runs(text):
+            draw.text((x, top + self.ascent), run, fill=INK, font=font, anchor="ls")
+            x += font.getlength(run)
+
+    def _runs(self, text: str) -> list[tuple[ImageFont.FreeTypeFont, str]]:
+        runs: list[tuple[ImageFont.FreeTypeFont, str]] = []
+        for char in text:
+            font = next((f for f in self.fonts if _draws(f, char)), self.fonts[0])
+            if runs and (font is runs[-1][0] or char.isspace()):
+                font, before = runs.pop()
+                char = before + char
+            runs.append((font, char))
+        return runs
 
 
-def _with_caption(strip: Image.Image, text: _Lines, width: int) -> Image.Image:
+def _with_caption(strip: Image.Image, pen: _Pen, lines: list[str], width: int) -> Image.Image:
     """Return the strip with its caption under it."""
-    height = strip.height + GAP + text.pitch * len(text.lines) + GAP
+    height = strip.height + GAP + pen.pitch * len(lines) + GAP
     cell = Image.new("RGB", (width, height), PAPER)
     cell.paste(strip, (0, 0))
     draw = ImageDraw.Draw(cell)
-    for number, line in enumerate(text.lines):
-        draw.text((0, strip.height + GAP + number * text.pitch), line, fill=INK, font=text.font)
+    for number, line in enumerate(lines):
+        pen.write(draw, strip.height + GAP + number * pen.pitch, line)
     return cell
 
 
-def _fit_caption(
-    caption: str, index: int, width: int, size: int, path: Path | None
-) -> tuple[_Lines, bool]:
+def _fit_caption(caption: str, index: int, width: int, pen: _Pen) -> tuple[list[str], bool]:
     """Break a caption into lines of at most `width` pixels; tell whether all of it can be drawn."""
-    font = _choose_font(caption, size, path)
-    missing = {char for char in caption if not _draws(font, char)}
+    missing = {char for char in caption if not pen.can_draw(char)}
     if missing:
         drawn = re.sub(f"[{re.escape(''.join(missing))}]+", "…", caption)
         caption = f"[{index + 1}] {drawn}"
-    return _Lines(_wrap(caption, font, width), font), not missing
+    return _wrap(caption, pen, width), not missing
 
 
-def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+def _wrap(text: str, pen: _Pen, width: int) -> list[str]:
     lines, line = [], ""
     for token in TOKENS.findall(text):
-        pieces = [token] if font.getlength(token.rstrip()) <= width else list(token)
+        pieces = [token] if pen.length(token.rstrip()) <= width else list(token)
         for piece in pieces:
-            if line and font.getlength((line + piece).rstrip()) > width:
+            if line and pen.length((line + piece).rstrip()) > width:
                 lines.append(line.rstrip())
                 line = ""
             line += piece
     return [*lines, line.rstrip()]
 
 
-def _choose_font(caption: str, size: int, path: Path | None) -> ImageFont.FreeTypeFont:
-    """Return the first font that draws the whole caption, else the one that draws most of it."""
+def _make_pen(size: int, path: Path | None) -> _Pen:
+    """Return a pen with one font file, or with the fonts there are: Latin, then Chinese."""
     if path is not None:
-        return ImageFont.truetype(str(path), size)
+        return _Pen([ImageFont.truetype(str(path), size)])
     fonts = [_latin_font(size)]
     found = _find_cjk_font()
     if found is not None:
         fonts.append(_cjk_font(*found, size))
-    return max(fonts, key=lambda font: sum(_draws(font, char) for char in caption))
+    return _Pen(fonts)
 
 
 @cache
