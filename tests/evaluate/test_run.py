@@ -1,13 +1,16 @@
 import json
+from dataclasses import replace
 
 import pytest
 
 from kineograph.errors import RequestError, WeightsError
 from kineograph.evaluate import run as run_module
 from kineograph.evaluate import sources
-from kineograph.evaluate.judges import Judges, save_judges
+from kineograph.evaluate.judges import Judges, ObjectReading, Reading, save_judges
+from kineograph.evaluate.report import SuiteResult, _area
 from kineograph.evaluate.run import Progress, main
 from kineograph.evaluate.scoring import JUDGES
+from kineograph.evaluate.sources import Judged
 from kineograph.evaluate.suites import SUITES, make_prompts
 
 
@@ -37,9 +40,11 @@ def test_tiny_is_evaluated_and_a_second_run_makes_nothing_again(
     assert row["model"]["n"] == 2 and 0 <= row["model"]["low"] <= row["model"]["high"] <= 1
     assert row["constant"] == 1.0  # every prompt of the suite falls
     assert {"truth", "truth, camera known", "vae", "model", "shuffled"} <= set(suite["physics"])
+    assert set(suite["area"]) == {"vae", "model"}
     page = (tmp_path / "report.html").read_text()
     assert "<img src='physics.png'" in page and (tmp_path / "physics.png").exists()
     assert "best constant" in page and "through VAE" in page
+    assert "area / true area" in page
     assert "physics" in capsys.readouterr().out
 
     def refuse(*_):
@@ -49,6 +54,19 @@ def test_tiny_is_evaluated_and_a_second_run_makes_nothing_again(
     monkeypatch.setattr(sources, "through_vae", refuse)
     monkeypatch.setattr(sources, "render", refuse)
     assert run() == report
+
+
+def test_areas_are_those_of_the_same_colour_in_the_truth():
+    def judged(*areas: tuple[str, float]) -> Judged:
+        things = tuple(ObjectReading(colour, "ball", "still", area) for colour, area in areas)
+        return Judged(Reading(1, "plain", "noon", "static", things), ())
+
+    truth = [judged(("red", 100.0), ("blue", 50.0)), judged(("green", 40.0)), judged(("red", 0.0))]
+    model = [judged(("red", 150.0), ("pink", 9.0)), judged(("green", 100.0)), judged(("red", 7.0))]
+    result = SuiteResult(SUITES["single"], [], {"truth": truth, "vae": truth[:0], "model": model})
+    assert _area(result, "model") == (1.5 + 2.5) / 2
+    lost = replace(result, judged={"truth": truth[:1], "model": [judged(("pink", 9.0))]})
+    assert _area(lost, "model") is None
 
 
 def test_another_judge_or_prompt_is_read_anew(tmp_path, judges_path):

@@ -218,10 +218,10 @@ class Judges(nn.Module):
 
     def _scenes(self, x: Float[Tensor, "b 3 t h w"]) -> tuple[Float[Tensor, "b _"], ...]:
         """Return votes on camera move, count, floor and sky, of each clip and its mirror image."""
-        seen, mirrored = self.scene(x), self.scene(x.flip(-1))
-        votes = [a.log_softmax(1) + b.log_softmax(1) for a, b in zip(seen, mirrored, strict=True)]
-        camera = seen[0].log_softmax(1) + mirrored[0].log_softmax(1)[:, MIRRORED_MOVES]
-        return camera, *votes[1:]
+        camera, *others = self.scene(x.flip(-1))
+        mirrored = (camera[:, MIRRORED_MOVES], *others)
+        pairs = zip(self.scene(x), mirrored, strict=True)
+        return tuple(a.log_softmax(1) + b.log_softmax(1) for a, b in pairs)
 
     @torch.no_grad()
     def rows(self, frames: Float[Tensor, "t 3 h w"], colour: str) -> Float[np.ndarray, " t"]:

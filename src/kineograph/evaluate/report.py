@@ -6,6 +6,7 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -112,9 +113,20 @@ def _suite_report(result: SuiteResult, fps: int, good: frozenset[str]) -> dict[s
         label: {name: _cell(share) for name, share in part.items()}
         for label, part in _parts(prompts, model, good).items()
     }
-    if result.suite.name == "physics" and "colour" in good:  # whose pixels are measured
-        report["physics"] = _physics(result, fps)
+    if "colour" in good:  # whose pixels are measured
+        report["area"] = {s: _area(result, s) for s in SOURCES if s != "truth"}
+        if result.suite.name == "physics":
+            report["physics"] = _physics(result, fps)
     return report
+
+
+def _area(result: SuiteResult, source: Source) -> float | None:
+    """Return the median of an object's area over that in the truth; None where none is found."""
+    ratios = []
+    for truth, reading in zip(result.readings("truth"), result.readings(source), strict=True):
+        found = {o.colour: o.area for o in reading.objects}
+        ratios += [found[o.colour] / o.area for o in truth.objects if o.colour in found and o.area]
+    return median(ratios) if ratios else None
 
 
 def _cell(share: Share | None) -> dict[str, Any] | None:
@@ -262,6 +274,10 @@ def _tables(report: dict[str, Any]) -> list[tuple[str, Lines]]:
             parts = (suite["model_by"][label].get(row) for label in labels)
             lines.append((row, *(_percent(part, number=True) for part in parts)))
         tables.append((f"{name}: by length and language", lines))
+        if "area" in suite:
+            areas = ("-" if a is None else f"{a:.2f}" for a in suite["area"].values())
+            lines = [("median", "through VAE", "model"), ("area / true area", *areas)]
+            tables.append((f"{name}: size of objects", lines))
         if "physics" in suite:
             tables.append((f"{name}: median [90th percentile]", _physics_lines(suite["physics"])))
     if report["gaps"]:
@@ -326,8 +342,8 @@ def print_report(report: dict[str, Any]) -> None:
 
 
 STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; color: #222 }
-body { margin: 2rem auto; padding: 0 1rem; max-width: 1500px }
+body { font: 15px/1.45 system-ui, sans-serif; color: #222;
+  margin: 2rem auto; padding: 0 1rem; max-width: 1500px }
 section { display: flex; flex-wrap: wrap; gap: 2rem; align-items: flex-start }
 table { border-collapse: collapse; margin: 0 0 1.5rem } caption { text-align: left; padding: .4rem }
 th, td { padding: .2rem .6rem; text-align: right; border-bottom: 1px solid #ddd }
