@@ -77,16 +77,17 @@ def test_a_finished_run_has_the_averaged_weights(run, make):
     assert stored == TINY.dit
     assert "DiTRecipe" in metadata["recipe"]
     for name, tensor in tensors.items():
-        assert torch.equal(tensor, average[name].to(tensor.dtype))
+        assert torch.equal(tensor, average[f"dit.{name}"].to(tensor.dtype))
 
 
 def test_batches_are_functions_of_the_step(make):
     task = make()
-    (x0, objects, texts), (again, same_objects, same_texts) = task._batch(3), make()._batch(3)
-    assert torch.equal(x0, again) and torch.equal(objects, same_objects) and texts == same_texts
+    (x0, objects, scenes, texts), again = task._batch(3), make()._batch(3)
+    assert torch.equal(x0, again[0]) and torch.equal(objects, again[1])
+    assert (scenes, texts) == again[2:]
     assert x0.shape[:3] == (2, 8, 2) and objects.shape == (2, *x0.shape[2:])
     assert not torch.equal(x0[0], x0[1])
-    assert any(task._batch(step)[2] != texts for step in range(4, 8))
+    assert any(task._batch(step)[3] != texts for step in range(4, 8))
 
 
 def test_images_come_before_clips(make, monkeypatch):
@@ -94,9 +95,25 @@ def test_images_come_before_clips(make, monkeypatch):
     shapes = [task._batch(step)[0].shape[:3] for step in range(4)]
     assert shapes == [(1, 8, 1)] * 2 + [(2, 8, 2)] * 2
     assert all(torch.isfinite(task.loss(step)[0]) for step in range(4))
+    mixed = make(image_steps=2, image_batch=1, image_share=0.5)
+    counts = [mixed._batch(step)[0].shape[2] for step in range(22)]
+    assert counts[:2] == [1, 1] and 5 < counts[2:].count(1) < 15
     monkeypatch.setattr(dit, "read_latents", lambda _: (task.clips, task.held, task.statistics))
-    with pytest.raises(RequestError, match="holds no images"):
-        make(image_steps=1)
+    for settings in ({"image_steps": 1}, {"image_share": 0.1}):
+        with pytest.raises(RequestError, match="holds no images"):
+            make(**settings)
+
+
+def test_what_cells_show_is_named_from_the_tokens_of_a_block(make):
+    task = make(fact_weight=0.5, fact_block=1)
+    plain, total = make().loss(0)[0], task.loss(0)
+    assert float(total[1]["flow_loss"]) == pytest.approx(float(plain.detach()))
+    assert float(total[0].detach()) > float(plain.detach())
+    total[0].backward()
+    first = dict(task.dit.blocks[0].named_parameters())["self_attn.q.weight"]
+    assert first.grad is not None and bool(first.grad.any())
+    with pytest.raises(RequestError, match="fact_block 2 is not between 0 and 1"):
+        make(fact_weight=0.5, fact_block=2)
 
 
 def test_objects_weigh_more_and_the_more_the_less_noise_there_is(make, monkeypatch):
@@ -110,7 +127,8 @@ def test_objects_weigh_more_and_the_more_the_less_noise_there_is(make, monkeypat
     objects = torch.zeros(2, 2, 8, 8)
     objects[:, 0, 1, 2] = 1
     x0 = task._batch(0)[0]
-    monkeypatch.setattr(task, "_batch", lambda _: (x0[..., :8, :8], objects, ["", ""]))
+    batch = (x0[..., :8, :8], objects, [], ["", ""])
+    monkeypatch.setattr(task, "_batch", lambda _: batch)
     monkeypatch.setattr(dit, "sample_sigmas", lambda *_: torch.tensor([[0.0, 0.0], [0.8, 0.8]]))
     monkeypatch.setattr(dit, "flow_loss", weighed)
     task.loss(0)
@@ -167,7 +185,7 @@ def test_muon_steps_the_matrices_of_the_blocks_alone(make):
     task = make()
     named = dict(task.module.named_parameters())
     chosen = {name for name, p in named.items() if task.is_matrix(name, p)}
-    assert chosen and all(named[n].ndim == 2 and n.startswith("blocks.") for n in chosen)
+    assert chosen and all(named[n].ndim == 2 and n.startswith("dit.blocks.") for n in chosen)
 
 
 def test_the_text_encoder_stays_as_it_is(make, tmp_path):

@@ -85,8 +85,8 @@ def test_the_latents_are_those_of_the_scenes_beside_them(store, tiny_vae, short_
         video, ids = render_seen(bucket.scenes[-1:], times=times)
         with torch.no_grad():
             raw = vae.encode(to_float(video))[0]
-        objects = ids[:, 0, ::8, ::8] > 0  # a corner that shows one is enough
-        assert (bucket.objects[-1:, 0] >= objects).all()
+        corners = ids[:, 0, ::8, ::8] > 0  # a corner that shows one is enough
+        assert (bucket.objects[-1:, 0] >= corners).all()
         assert bucket.objects.shape == (len(bucket.scenes), *bucket.latent.shape[2:])
         wanted = (raw - mean) / std
         error = (bucket.latent[-1:].float() - wanted).abs().mean() / wanted.abs().mean()
@@ -107,13 +107,16 @@ def test_shards_are_planned_by_ratio_from_training_seeds(store, store_recipe, sh
     assert json.loads(lines[0]) == json.loads(json.dumps(scene.to_dict()))
 
 
-def test_a_cell_shows_an_object_if_any_of_its_pixels_does():
+def test_a_cell_shows_the_object_that_most_of_its_pixels_do_if_any_does():
     ids = torch.zeros(1, 9, 16, 24, dtype=torch.uint8)
     ids[0, 0, 3, 5] = 1  # frame 0 stands alone
     ids[0, 4, 15, 23] = 2  # the last of the four frames of latent frame 1
+    ids[0, 7, 0, 0:3] = torch.tensor([2, 3, 3])
     cells = latents.object_cells(ids, TINY.vae)
     assert cells.dtype == torch.uint8 and cells.shape == (1, 3, 2, 3)
-    assert cells.nonzero().tolist() == [[0, 0, 0, 0], [0, 1, 1, 2]]
+    assert cells.nonzero().tolist() == [[0, 0, 0, 0], [0, 1, 1, 2], [0, 2, 0, 0]]
+    assert cells[cells > 0].tolist() == [1, 2, 3]
+    assert not latents.object_cells(torch.zeros_like(ids), TINY.vae).any()
 
 
 def test_an_empty_folder_is_no_store(tmp_path):

@@ -137,7 +137,8 @@ class Studio:
         if source == "vae":
             parts["vae"] = hashes.get("vae.safetensors", spec.name)
         if source == "model":
-            parts["model"] = [spec.name, dict(sorted(hashes.items()))]
+            made_by = {k: v for k, v in hashes.items() if k != "upsampler.safetensors"}
+            parts["model"] = [spec.name, dict(sorted(made_by.items()))]
             parts["settings"] = [spec.steps, spec.shift, spec.guidance_scale, spec.guidance]
             parts["settings"] += [spec.solver, spec.negative_prompt, str(self.pipeline.dtype)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from kineograph.errors import RequestError
@@ -26,6 +26,7 @@ from kineograph.models.vae import VideoVAE
 from kineograph.presets import get_preset
 from kineograph.train.clips import to_uint8
 from kineograph.train.engine import step_generator
+from kineograph.train.facts import FactHead, fact_loss
 from kineograph.train.latents import read_latents
 from kineograph.train.recipe import DiTRecipe
 from kineograph.weights.files import build, save_weights
@@ -80,14 +81,25 @@ class DiTTask:
         buckets, self.held, self.statistics = read_latents(latents)
         self.clips = [b for b in buckets if b.latent.shape[2] > 1]
         self.images = [b for b in buckets if b.latent.shape[2] == 1]
-        if recipe.image_steps and not self.images:
+        if (recipe.image_steps or recipe.image_share) and not self.images:
             raise RequestError(
-                f"{latents} holds no images; image_steps must be 0, not {recipe.image_steps}"
+                f"{latents} holds no images; image_steps must be 0, not {recipe.image_steps}, "
+                f"and image_share 0, not {recipe.image_share}"
             )
+        generator = torch.Generator().manual_seed(recipe.schedule.seed)
         self.dit = VideoDiT(self.spec.dit)
-        self.module: nn.Module = self.dit
-        self.dit.init_weights(torch.Generator().manual_seed(recipe.schedule.seed))
-        self.dit.to(device)
+        self.dit.init_weights(generator)
+        parts: dict[str, nn.Module] = {"dit": self.dit}
+        self.tokens = torch.empty(0)  # of the block from which facts are named
+        if recipe.fact_weight:
+            if not 0 <= recipe.fact_block < len(self.dit.blocks):
+                raise RequestError(
+                    f"fact_block {recipe.fact_block} is not between 0 and "
+                    f"{len(self.dit.blocks) - 1}"
+                )
+            parts["facts"] = self.facts = FactHead(self.spec.dit, generator)
+            self.dit.blocks[recipe.fact_block].register_forward_hook(self._keep_tokens)
+        self.module: nn.Module = nn.ModuleDict(parts).to(device)
         self.text = build("text", text).requires_grad_(False).to(device)
         self.vae = build("vae", vae).to(device)
         assert isinstance(self.vae, VideoVAE)
@@ -99,7 +111,10 @@ class DiTTask:
         self.bins = SigmaBins()
 
     def is_matrix(self, name: str, parameter: nn.Parameter) -> bool:
-        return parameter.ndim == 2 and name.startswith("blocks.")
+        return parameter.ndim == 2 and name.startswith("dit.blocks.")
+
+    def _keep_tokens(self, _block: nn.Module, _inputs: Any, tokens: Tensor) -> None:  # noqa: ANN401
+        self.tokens = tokens
 
     def _context(
         self, captions: list[str], step: int
@@ -134,23 +149,24 @@ class DiTTask:
 
     def _batch(
         self, step: int
-    ) -> tuple[Float[Tensor, "b c t h w"], Float[Tensor, "b t h w"], list[str]]:
+    ) -> tuple[Float[Tensor, "b c t h w"], UInt8[Tensor, "b t h w"], list[Scene], list[str]]:
         """Return latents of one aspect ratio, none of them twice, their objects and captions.
 
         The first part of the run sees single frames: what things look like is learnt from many
         of them in the time of a few clips.
         """
         r, rng = self.recipe, random.Random(f"dit {self.schedule.seed} {step}")
-        still = step < r.image_steps
+        still = step < r.image_steps or rng.random() < r.image_share
         buckets, batch = (self.images, r.image_batch) if still else (self.clips, r.batch)
         bucket = rng.choices(buckets, [len(b.scenes) for b in buckets])[0]
         where = rng.sample(range(len(bucket.scenes)), batch)
-        captions = self._captions([bucket.scenes[i] for i in where], rng)
-        return bucket.latent[where].float(), bucket.objects[where].float(), captions
+        scenes = [bucket.scenes[i] for i in where]
+        captions = self._captions(scenes, rng)
+        return bucket.latent[where].float(), bucket.objects[where], scenes, captions
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         r = self.recipe
-        x0, objects, captions = self._batch(step)
+        x0, objects, scenes, captions = self._batch(step)
         generator = step_generator(self.schedule.seed, step)
         b, t = x0.shape[0], x0.shape[2]
         sigma = sample_sigmas(b, t, generator, r.shift, r.uniform_share, r.per_frame_share)
@@ -166,11 +182,15 @@ class DiTTask:
         weight = (~known).float()
         # Small things cost little and matter most. In noise that hides where they are, a weight
         # would pull the mean towards having one everywhere: it fades with the noise.
-        cells = 1 + r.object_weight * objects * (1 - sigma)[:, :, None, None]
+        cells = 1 + r.object_weight * (objects > 0) * (1 - sigma)[:, :, None, None]
         loss, _ = flow_loss(velocity, noise, x0, weight, cells)
         with torch.no_grad():
             self.bins.add(sigma, frame_loss(velocity, noise, x0), weight)
-        return loss, {}
+        if not r.fact_weight:
+            return loss, {}
+        grid = (x0.shape[2], x0.shape[3], x0.shape[4])
+        named, figures = fact_loss(*self.facts(self.tokens.float(), grid), objects, scenes)
+        return loss + r.fact_weight * named, {"flow_loss": float(loss.detach()), **figures}
 
     def validate(self, folder: Path, step: int) -> dict[str, float]:
         """Return the loss at fixed noise levels; write a sheet of generated clips.

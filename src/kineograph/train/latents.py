@@ -1,8 +1,8 @@
 """Stored latents: clips rendered and encoded once, with the scenes that made them.
 
 A store is a folder of shards. Shard k holds clips of one aspect ratio, or single frames:
-`k.safetensors` with `latent` (n c t h w, bf16, normalised) and `objects` (n t h w, uint8: 1 in
-the latent cells that show an object), and `k.jsonl` with one scene a line. Shards are pure
+`k.safetensors` with `latent` (n c t h w, bf16, normalised) and `objects` (n t h w, uint8: which
+object, from 1, a latent cell shows most of; 0 for none), and `k.jsonl` with one scene a line. Shards are pure
 functions of (recipe, k), written whole, so that an interrupted run goes on with the next one.
 `statistics.json` has the mean and deviation of each channel, from the first shards.
 """
@@ -72,12 +72,15 @@ def encode_clips(
 def object_cells(
     ids: UInt8[Tensor, "n f y x"], config: VaeConfig
 ) -> UInt8[Tensor, "n t h w"]:
-    """Return 1 for the latent cells in which an object is seen, at any of their times."""
+    """Return which object, from 1, each latent cell shows most of at its times; 0 for none."""
     stride = (config.temporal_stride, config.spatial_stride, config.spatial_stride)
-    seen = (ids > 0).float()
     # The first latent frame is one frame alone.
-    seen = torch.cat((seen[:, :1].expand(-1, stride[0], -1, -1), seen[:, 1:]), 1)
-    return F.max_pool3d(seen[:, None], stride)[:, 0].to(torch.uint8)
+    ids = torch.cat((ids[:, :1].expand(-1, stride[0], -1, -1), ids[:, 1:]), 1)
+    # From 0, so that the first of the largest, in cells without any, is none.
+    counts = [torch.zeros_like(ids[:, :: stride[0], :: stride[1], :: stride[2]]).float()]
+    for index in range(1, int(ids.max()) + 1):
+        counts.append(F.avg_pool3d((ids == index).float()[:, None], stride)[:, 0])
+    return torch.stack(counts).argmax(0).to(torch.uint8)
 
 
 def shard_plan(recipe: LatentRecipe) -> list[tuple[str, int, list[int]]]:

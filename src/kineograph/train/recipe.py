@@ -104,8 +104,11 @@ class DiTRecipe:
     schedule: Schedule
     batch: int = 32
     image_steps: int = 0  # the first of the run, on single frames
+    image_share: float = 0.0  # of the steps after them, on single frames too
     image_batch: int = 128
     object_weight: float = 0.0  # added to the loss where an object is; less where noise hides it
+    fact_weight: float = 0.0  # of naming, from the tokens of a block, what each latent cell shows
+    fact_block: int = 3
     shift: float = 1.5
     uniform_share: float = 0.1
     per_frame_share: float = 0.15  # samples with an own noise level for each latent frame

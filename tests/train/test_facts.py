@@ -1,0 +1,90 @@
+"""The facts of latent cells: what is asked, of which cells, and that answers can be learnt."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from kineograph.presets import TINY
+from kineograph.train.facts import FACTS, MOVING_FACTS, UNASKED, FactHead, answer_tables, fact_loss
+from kineograph.world.draw import draw_scene
+from kineograph.world.scene import CAMERA_MOVES, COLOURS, DIRECTIONS, SHAPES
+
+SCENES = [draw_scene(seed, count=1 + seed % 2) for seed in range(4)]
+
+
+def certain(cells: torch.Tensor, value: float = 20.0) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """Return logits that give the right answer to everything."""
+    tables = answer_tables(SCENES).clamp_min(0)
+    logits = []
+    for table, answers in zip(tables, FACTS.values(), strict=True):
+        key = table.gather(1, cells.flatten(1).long()).view(cells.shape)
+        one_hot = torch.nn.functional.one_hot(key, 1 + len(answers))
+        logits.append(value * one_hot.permute(0, 4, 1, 2, 3).float())
+    camera = torch.zeros(len(SCENES), len(CAMERA_MOVES))
+    for i, scene in enumerate(SCENES):
+        camera[i, CAMERA_MOVES.index(scene.camera.move)] = value
+    return logits, camera
+
+
+def cells_of(frames: int) -> torch.Tensor:
+    cells = torch.zeros(len(SCENES), frames, 2, 4, dtype=torch.uint8)
+    cells[:, :, 0, 1] = 1
+    cells[1::2, :, 1, 2] = 2  # scenes with two objects
+    return cells
+
+
+def test_answers_are_those_of_the_object_in_the_cell():
+    tables = dict(zip(FACTS, answer_tables(SCENES), strict=True))
+    assert all((table[:, 0] == 0).all() for table in tables.values())
+    for i, scene in enumerate(SCENES):
+        for k, thing in enumerate(scene.objects, 1):
+            assert SHAPES[tables["shape"][i, k] - 1] == thing.shape
+            assert COLOURS[tables["colour"][i, k] - 1] == thing.colour
+            way = int(tables["direction"][i, k])
+            assert way == UNASKED if thing.direction is None else (
+                DIRECTIONS[way - 1] == thing.direction
+            )
+
+
+def test_right_answers_cost_nothing_and_wrong_ones_something():
+    cells = cells_of(2)
+    logits, camera = certain(cells)
+    loss, right = fact_loss(logits, camera, cells, SCENES)
+    assert float(loss) < 1e-6
+    assert right == {"shape_named": 1.0, "motion_named": 1.0}
+    for fact in range(len(FACTS)):
+        wrong = [-x if i == fact else x for i, x in enumerate(logits)]
+        assert float(fact_loss(wrong, camera, cells, SCENES)[0]) > 1
+    assert float(fact_loss(logits, -camera, cells, SCENES)[0]) > 1
+
+
+def test_a_single_frame_is_not_asked_what_moves():
+    cells = cells_of(1)
+    logits, camera = certain(cells)
+    unsure = [torch.zeros_like(x) if k in MOVING_FACTS else x for k, x in zip(FACTS, logits)]
+    loss, right = fact_loss(unsure, torch.zeros_like(camera), cells, SCENES)
+    assert float(loss) < 1e-6 and set(right) == {"shape_named"}
+
+
+def test_cells_without_objects_count_as_much_as_those_with():
+    cells = cells_of(1)
+    logits, camera = certain(cells)
+    shape = logits[0].clone()
+    full, _ = fact_loss([torch.zeros_like(shape), *logits[1:]], camera, cells, SCENES)
+    shape.permute(0, 2, 3, 4, 1)[cells > 0] = 0
+    near, _ = fact_loss([shape, *logits[1:]], camera, cells, SCENES)
+    assert float(near) == pytest.approx(float(full) / 2, rel=1e-4)
+
+
+def test_cells_are_read_where_they_lie():
+    head = FactHead(TINY.dit, torch.Generator().manual_seed(0))
+    tokens = torch.zeros(1, 2 * 2 * 3, TINY.dit.dim)
+    tokens[0, 1 * 6 + 1 * 3 + 2] = torch.randn(TINY.dit.dim)  # frame 1, row 1, column 2 of patches
+    logits, camera = head(tokens, (2, 4, 6))
+    plain, _ = head(torch.zeros_like(tokens), (2, 4, 6))
+    for a, b, answers in zip(logits, plain, FACTS.values(), strict=True):
+        assert a.shape == (1, 1 + len(answers), 2, 4, 6)
+        changed = ((a - b).abs().amax(1)[0] > 1e-6).nonzero()
+        assert changed.amin(0).tolist() == [1, 2, 4] and changed.amax(0).tolist() == [1, 3, 5]
+    assert camera.shape == (1, len(CAMERA_MOVES))
