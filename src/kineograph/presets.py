@@ -45,7 +45,7 @@ NANO = ModelSpec(
         num_layers=6,
         in_channels=16,
         out_channels=16,
-        patch_size=(1, 2, 2),
+        patch_size=(1, 1, 1),  # a cell is 8 x 8 pixels, and an object two or three cells wide
         text_dim=128,
         text_len=64,
         freq_dim=128,
@@ -71,7 +71,8 @@ SMALL = replace(
     summary="to be trained on one GPU on the procedural world; 2.5 s at 512x512 area",
     vae=replace(NANO.vae, encoder_dim=48, decoder_dim=64),
     dit=replace(
-        NANO.dit, dim=384, ffn_dim=1536, num_heads=6, num_layers=10, text_dim=192, freq_dim=256
+        NANO.dit, dim=384, ffn_dim=1536, num_heads=6, num_layers=10, patch_size=(1, 2, 2),
+        text_dim=192, freq_dim=256,
     ),
     text=TextConfig(vocab_size=1024, dim=192, head_dim=32, num_heads=6, ffn_dim=576, num_layers=4),
     sizes={
@@ -90,7 +91,7 @@ TINY = replace(
     vae=replace(NANO.vae, z_dim=8, encoder_dim=8, decoder_dim=8),
     dit=replace(
         NANO.dit, dim=24, ffn_dim=48, num_heads=2, num_layers=2, in_channels=8, out_channels=8,
-        text_dim=16,
+        patch_size=(1, 2, 2), text_dim=16,
     ),
     text=TextConfig(vocab_size=1024, dim=16, head_dim=8, num_heads=2, ffn_dim=32, num_layers=1),
     steps=4,

@@ -98,6 +98,10 @@ def test_images_come_before_clips(make, monkeypatch):
     mixed = make(image_steps=2, image_batch=1, image_share=0.5)
     counts = [mixed._batch(step)[0].shape[2] for step in range(22)]
     assert counts[:2] == [1, 1] and 5 < counts[2:].count(1) < 15
+    short = make(image_steps=1, image_batch=1, short_steps=2, short_frames=1, short_batch=2)
+    assert [short._batch(step)[0].shape[2] for step in range(5)] == [1, 1, 1, 2, 2]
+    x0, objects, *_ = short._batch(1)
+    assert x0.shape[0] == 2 and objects.shape == (2, *x0.shape[2:])
     monkeypatch.setattr(dit, "read_latents", lambda _: (task.clips, task.held, task.statistics))
     for settings in ({"image_steps": 1}, {"image_share": 0.1}):
         with pytest.raises(RequestError, match="holds no images"):
@@ -114,6 +118,18 @@ def test_what_cells_show_is_named_from_the_tokens_of_a_block(make):
     assert first.grad is not None and bool(first.grad.any())
     with pytest.raises(RequestError, match="fact_block 2 is not between 0 and 1"):
         make(fact_weight=0.5, fact_block=2)
+
+
+def test_a_batch_is_no_larger_than_the_rarest_aspect_ratio(make):
+    for settings in (
+        {"batch": 3},
+        {"short_steps": 1, "short_batch": 3},
+        {"image_steps": 1, "image_batch": 3},
+    ):
+        name = list(settings)[-1]
+        with pytest.raises(RequestError, match=f"^{name} 3 is not between 1 and 2"):
+            make(**settings)
+    make(batch=2, short_batch=64, image_batch=64)  # of which nothing is asked
 
 
 def test_objects_weigh_more_and_the_more_the_less_noise_there_is(make, monkeypatch):

@@ -42,9 +42,10 @@ def test_answers_are_those_of_the_object_in_the_cell():
             assert SHAPES[tables["shape"][i, k] - 1] == thing.shape
             assert COLOURS[tables["colour"][i, k] - 1] == thing.colour
             way = int(tables["direction"][i, k])
-            assert way == UNASKED if thing.direction is None else (
-                DIRECTIONS[way - 1] == thing.direction
-            )
+            if thing.direction is None:
+                assert way == UNASKED
+            else:
+                assert DIRECTIONS[way - 1] == thing.direction
 
 
 def test_right_answers_cost_nothing_and_wrong_ones_something():
@@ -62,7 +63,8 @@ def test_right_answers_cost_nothing_and_wrong_ones_something():
 def test_a_single_frame_is_not_asked_what_moves():
     cells = cells_of(1)
     logits, camera = certain(cells)
-    unsure = [torch.zeros_like(x) if k in MOVING_FACTS else x for k, x in zip(FACTS, logits)]
+    named = zip(FACTS, logits, strict=True)
+    unsure = [torch.zeros_like(x) if k in MOVING_FACTS else x for k, x in named]
     loss, right = fact_loss(unsure, torch.zeros_like(camera), cells, SCENES)
     assert float(loss) < 1e-6 and set(right) == {"shape_named"}
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from kineograph.errors import RequestError
 from kineograph.models.vae import VideoVAE
 from kineograph.presets import TINY
 from kineograph.train.engine import Engine, train
@@ -116,3 +117,11 @@ def test_a_run_may_begin_with_finished_weights(run):
     path = run / "vae.safetensors"
     begun = VaeTask(RECIPE, begin_with=path).vae
     assert all(map(torch.equal, begun.parameters(), build("vae", path).parameters()))
+
+
+def test_a_run_goes_on_from_the_weights_it_began_with_alone(run):
+    path = run / "vae.safetensors"
+    begun = VaeTask(RECIPE, begin_with=path)
+    VaeTask(RECIPE, begin_with=path).load_state_dict(begun.state_dict())
+    with pytest.raises(RequestError, match="began with other weights"):
+        VaeTask(RECIPE).load_state_dict(begun.state_dict())

@@ -81,22 +81,13 @@ class DiTTask:
         buckets, self.held, self.statistics = read_latents(latents)
         self.clips = [b for b in buckets if b.latent.shape[2] > 1]
         self.images = [b for b in buckets if b.latent.shape[2] == 1]
-        if (recipe.image_steps or recipe.image_share) and not self.images:
-            raise RequestError(
-                f"{latents} holds no images; image_steps must be 0, not {recipe.image_steps}, "
-                f"and image_share 0, not {recipe.image_share}"
-            )
+        self._check(latents)
         generator = torch.Generator().manual_seed(recipe.schedule.seed)
         self.dit = VideoDiT(self.spec.dit)
         self.dit.init_weights(generator)
         parts: dict[str, nn.Module] = {"dit": self.dit}
         self.tokens = torch.empty(0)  # of the block from which facts are named
         if recipe.fact_weight:
-            if not 0 <= recipe.fact_block < len(self.dit.blocks):
-                raise RequestError(
-                    f"fact_block {recipe.fact_block} is not between 0 and "
-                    f"{len(self.dit.blocks) - 1}"
-                )
             parts["facts"] = self.facts = FactHead(self.spec.dit, generator)
             self.dit.blocks[recipe.fact_block].register_forward_hook(self._keep_tokens)
         self.module: nn.Module = nn.ModuleDict(parts).to(device)
@@ -109,6 +100,30 @@ class DiTTask:
             latents_std=tuple(self.statistics["std"]),
         )
         self.bins = SigmaBins()
+
+    def _check(self, latents: Path) -> None:
+        """Refuse a recipe that asks for more than a store holds, or for what a model has not."""
+        r = self.recipe
+        if (r.image_steps or r.image_share) and not self.images:
+            raise RequestError(
+                f"{latents} holds no images; image_steps must be 0, not {r.image_steps}, "
+                f"and image_share 0, not {r.image_share}"
+            )
+        asked = [("batch", r.batch, self.clips)]
+        if r.short_steps:
+            asked.append(("short_batch", r.short_batch, self.clips))
+        if r.image_steps or r.image_share:
+            asked.append(("image_batch", r.image_batch, self.images))
+        for name, batch, buckets in asked:
+            most = min(len(b.scenes) for b in buckets)
+            if not 1 <= batch <= most:
+                raise RequestError(
+                    f"{name} {batch} is not between 1 and {most}, the number of clips or images "
+                    f"of the rarest aspect ratio in {latents}"
+                )
+        last = self.spec.dit.num_layers - 1
+        if r.fact_weight and not 0 <= r.fact_block <= last:
+            raise RequestError(f"fact_block {r.fact_block} is not between 0 and {last}")
 
     def is_matrix(self, name: str, parameter: nn.Parameter) -> bool:
         return parameter.ndim == 2 and name.startswith("dit.blocks.")
@@ -152,17 +167,22 @@ class DiTTask:
     ) -> tuple[Float[Tensor, "b c t h w"], UInt8[Tensor, "b t h w"], list[Scene], list[str]]:
         """Return latents of one aspect ratio, none of them twice, their objects and captions.
 
-        The first part of the run sees single frames: what things look like is learnt from many
-        of them in the time of a few clips.
+        The first part of the run sees single frames, the next one the beginnings of clips: what
+        things look like, and how they begin to move, is learnt from many of them in the time of
+        a few whole clips.
         """
         r, rng = self.recipe, random.Random(f"dit {self.schedule.seed} {step}")
-        still = step < r.image_steps or rng.random() < r.image_share
-        buckets, batch = (self.images, r.image_batch) if still else (self.clips, r.batch)
+        buckets, batch, frames = self.clips, r.batch, None
+        if step < r.image_steps or rng.random() < r.image_share:
+            buckets, batch = self.images, r.image_batch
+        elif step < r.image_steps + r.short_steps:
+            batch, frames = r.short_batch, r.short_frames
         bucket = rng.choices(buckets, [len(b.scenes) for b in buckets])[0]
         where = rng.sample(range(len(bucket.scenes)), batch)
         scenes = [bucket.scenes[i] for i in where]
         captions = self._captions(scenes, rng)
-        return bucket.latent[where].float(), bucket.objects[where], scenes, captions
+        latent, objects = bucket.latent[where, :, :frames], bucket.objects[where, :frames]
+        return latent.float(), objects, scenes, captions
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         r = self.recipe
@@ -189,7 +209,8 @@ class DiTTask:
         if not r.fact_weight:
             return loss, {}
         grid = (x0.shape[2], x0.shape[3], x0.shape[4])
-        named, figures = fact_loss(*self.facts(self.tokens.float(), grid), objects, scenes)
+        logits, camera = self.facts(self.tokens.float(), grid)
+        named, figures = fact_loss(logits, camera, objects, scenes)
         return loss + r.fact_weight * named, {"flow_loss": float(loss.detach()), **figures}
 
     def validate(self, folder: Path, step: int) -> dict[str, float]:

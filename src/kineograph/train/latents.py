@@ -2,8 +2,9 @@
 
 A store is a folder of shards. Shard k holds clips of one aspect ratio, or single frames:
 `k.safetensors` with `latent` (n c t h w, bf16, normalised) and `objects` (n t h w, uint8: which
-object, from 1, a latent cell shows most of; 0 for none), and `k.jsonl` with one scene a line. Shards are pure
-functions of (recipe, k), written whole, so that an interrupted run goes on with the next one.
+object, from 1, a latent cell shows most of; 0 for none), and `k.jsonl` with one scene a line.
+Shards are pure functions of (recipe, k), written whole, so that an interrupted run goes on
+with the next one.
 `statistics.json` has the mean and deviation of each channel, from the first shards.
 """
 

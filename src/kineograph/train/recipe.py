@@ -106,6 +106,9 @@ class DiTRecipe:
     image_steps: int = 0  # the first of the run, on single frames
     image_share: float = 0.0  # of the steps after them, on single frames too
     image_batch: int = 128
+    short_steps: int = 0  # those after the images, on the first latent frames of clips
+    short_frames: int = 3
+    short_batch: int = 64
     object_weight: float = 0.0  # added to the loss where an object is; less where noise hides it
     fact_weight: float = 0.0  # of naming, from the tokens of a block, what each latent cell shows
     fact_block: int = 3

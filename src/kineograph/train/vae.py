@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from kineograph.errors import RequestError
 from kineograph.media.sheet import contact_sheet, save_png
 from kineograph.models.vae import VideoVAE
 from kineograph.presets import get_preset
@@ -27,6 +28,7 @@ from kineograph.train.clips import (
 from kineograph.train.engine import step_generator
 from kineograph.train.recipe import VaeRecipe
 from kineograph.weights.files import build, save_weights
+from kineograph.weights.header import sha256
 from kineograph.world.draw import NUM_FRAMES
 from kineograph.world.render import CPU
 from kineograph.world.scene import WORLD_VERSION
@@ -63,8 +65,10 @@ class VaeTask:
         self.vae = VideoVAE(self.spec.vae)
         self.module: nn.Module = self.vae
         self.vae.init_weights(torch.Generator().manual_seed(recipe.schedule.seed))
+        self.begun_with = ""  # the hash of the weights that the run began with
         if begin_with is not None:
             self.vae.load_state_dict(build("vae", begin_with).state_dict())
+            self.begun_with = sha256(begin_with)
         self.vae.to(device)
         self.truth: Tensor | None = None
         self.objects = torch.empty(0)
@@ -128,10 +132,14 @@ class VaeTask:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        return {}
+        return {"begun_with": self.begun_with}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        assert not state
+        if state["begun_with"] != self.begun_with:
+            raise RequestError(
+                f"the run began with other weights of stage {self.recipe.begin_with!r}; "
+                "choose another --out"
+            )
 
     def finish(self, folder: Path) -> None:
         metadata = {"world_version": str(WORLD_VERSION), "recipe": repr(self.recipe)}
