@@ -310,6 +310,17 @@ def test_the_log_has_every_mean_and_every_validation(straight):
     assert all(row["rate"] > 0 and row["grad_norm"] > 0 for row in training)
 
 
+def test_a_figure_is_the_mean_over_the_steps_that_have_it(tmp_path):
+    class Sometimes(ToyTask):
+        def loss(self, step):
+            loss, figures = super().loss(step)
+            return loss, figures | ({"odd": float(step)} if step % 2 else {})
+
+    train(Sometimes(RECIPE), tmp_path, resume=False, stop_after=4)
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [row["odd"] for row in rows if "odd" in row] == [1.0, 3.0]
+
+
 def test_step_generators_are_functions_of_seed_step_and_stream():
     def draw(*of: int) -> tuple[float, ...]:
         return tuple(torch.rand(3, generator=step_generator(*of)).tolist())

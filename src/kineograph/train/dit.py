@@ -115,7 +115,7 @@ class DiTTask:
         if r.image_steps or r.image_share:
             asked.append(("image_batch", r.image_batch, self.images))
         for name, batch, buckets in asked:
-            most = min(len(b.scenes) for b in buckets)
+            most = min((len(b.scenes) for b in buckets), default=0)
             if not 1 <= batch <= most:
                 raise RequestError(
                     f"{name} {batch} is not between 1 and {most}, the number of clips or images "

@@ -181,8 +181,7 @@ class Engine:
                 self.seconds += now - mark
                 mark = now
                 if self.step % s.log_every == 0 or self.step == last:
-                    mean = {k: sum(r[k] for r in recent) / len(recent) for k in recent[-1]}
-                    row = self._log(log, mean)
+                    row = self._log(log, _means(recent))
                     say(_line(row, s.steps, self.seconds))
                     recent = []
                 if self.step % s.validate_every == 0 or self.step == s.steps:
@@ -237,6 +236,15 @@ class _StopFlag:
     def __exit__(self, *_: object) -> None:
         for number, handler in self.before:
             signal.signal(number, handler)
+
+
+def _means(rows: list[dict[str, float]]) -> dict[str, float]:
+    """Return the mean of each figure over the steps that have it: not all know the same."""
+    columns: dict[str, list[float]] = {}
+    for row in rows:
+        for name, value in row.items():
+            columns.setdefault(name, []).append(value)
+    return {name: sum(values) / len(values) for name, values in columns.items()}
 
 
 def _line(row: dict[str, float], steps: int, seconds: float) -> str:
