@@ -58,7 +58,7 @@ NANO = ModelSpec(
     max_frames=25,
     steps=24,
     shift=1.5,
-    guidance_scale=5.0,
+    guidance_scale=4.0,
     solver="euler",
     upsampler=UpsamplerConfig(scale=4, dim=48, num_blocks=6),
     world_version=1,

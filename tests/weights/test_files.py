@@ -109,6 +109,18 @@ def test_tied_tensors_are_saved_as_two(tmp_path):
         assert set(file.keys()) == {"a", "b"}
 
 
+def test_equal_weights_make_equal_bytes(tmp_path, encoder):
+    told = {name: f"\u955c {name}" for name in "abcdefgh"}
+    files = []
+    for i in range(4):
+        path = tmp_path / f"{i}.safetensors"
+        save_weights(path, encoder, TINY.text, dict(reversed(told.items())) if i % 2 else told)
+        files.append(path.read_bytes())
+    assert files[1:] == files[:1] * 3
+    metadata = load_weights(tmp_path / "0.safetensors", "text")[2]
+    assert {k: metadata[k] for k in told} == told
+
+
 def test_metadata_cannot_overwrite_the_header(tmp_path, encoder):
     with pytest.raises(ValueError, match="kind"):
         save_weights(tmp_path / "x.safetensors", encoder, TINY.text, {"kind": "vae"})

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -60,10 +60,27 @@ def save_weights(
     save_tensors(path, {name: _packed(t, dtype) for name, t in state.items()}, header | extra)
 
 
+def _sort_metadata(file: BinaryIO) -> None:
+    """Put the metadata of a safetensors file in order.
+
+    The library writes them in another one each time, and equal weights would have unequal hashes.
+    """
+    size = int.from_bytes(file.read(8), "little")
+    header = json.loads(file.read(size))
+    told = header.pop("__metadata__", {})
+    ordered = {"__metadata__": dict(sorted(told.items())), **header}
+    text = json.dumps(ordered, ensure_ascii=False, separators=(",", ":")).encode()
+    assert len(text) <= size
+    file.seek(8)
+    file.write(text.ljust(size))
+
+
 def save_tensors(
     path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
 ) -> None:
     """Write tensors of any names to a safetensors file, whole or not at all.
+
+    Equal tensors and metadata make equal bytes.
 
     Raises `RequestError` if the folder is missing or the system refuses.
     """
@@ -79,7 +96,8 @@ def save_tensors(
             except SafetensorError as error:
                 raise OSError(str(error)) from None
             pending.temporary.chmod(mode)  # as any file of the user: save_file hides its own
-            with pending.temporary.open("rb") as file:
+            with pending.temporary.open("r+b") as file:
+                _sort_metadata(file)
                 os.fsync(file.fileno())
             pending.commit()
     except BaseException:
