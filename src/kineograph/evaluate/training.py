@@ -48,11 +48,11 @@ from kineograph.world.scene import Scene
 class JudgeRecipe:
     """How the judges are trained; steps of 48 frames, 128 crops, 24 clips and 24 objects."""
 
-    clips: int = 24_000
+    clips: int = 8000
     pixel_steps: int = 1500
-    crop_steps: int = 1500
-    scene_steps: int = 4000
-    motion_steps: int = 8000
+    crop_steps: int = 1200
+    scene_steps: int = 2600
+    motion_steps: int = 4500
     test_clips: int = 600
     vae_clips: int = 1500
     lr: float = 3e-3
