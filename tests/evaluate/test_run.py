@@ -82,6 +82,19 @@ def test_another_judge_or_prompt_is_read_anew(tmp_path, judges_path):
     assert sources._take_up(path, "key") is None
 
 
+def test_clips_are_made_anew_for_other_weights_but_the_upsampler(tmp_path):
+    plain = run_module.load("tiny")
+    prompts = make_prompts(SUITES["single"], 1)
+
+    def key(**hashes: str) -> str:
+        named = {f"{name}.safetensors": value for name, value in hashes.items()}
+        pipeline = replace(plain, hashes=named)
+        studio = sources.Studio(pipeline, Judges().eval(), "one", tmp_path, compiled=False)
+        return studio._key("model", prompts)
+
+    assert key(dit="a", upsampler="a") == key(dit="a", upsampler="b") != key(dit="b", upsampler="a")
+
+
 def test_a_batch_is_the_clips_one_by_one():
     # as `generate` makes them, but for the upsampler: up to what batching rounds
     pipeline = run_module.load("tiny")

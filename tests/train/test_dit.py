@@ -130,6 +130,8 @@ def test_a_batch_is_no_larger_than_the_rarest_aspect_ratio(make):
         with pytest.raises(RequestError, match=f"^{name} 3 is not between 1 and 2"):
             make(**settings)
     make(batch=2, short_batch=64, image_batch=64)  # of which nothing is asked
+    with pytest.raises(RequestError, match="short_frames 0 is not allowed"):
+        make(short_steps=1, short_batch=2, short_frames=0)
 
 
 def test_objects_weigh_more_and_the_more_the_less_noise_there_is(make, monkeypatch):

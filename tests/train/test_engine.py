@@ -172,6 +172,16 @@ def test_a_run_does_not_go_on_under_another_recipe(straight):
     assert json.loads((straight / "recipe.json").read_text())["width"] == 8
 
 
+def test_a_checkpoint_of_other_modules_is_refused(straight):
+    path = straight / "checkpoint.pt"
+    state = torch.load(path, weights_only=True)
+    renamed = {f"old.{name}": tensor for name, tensor in state["module"].items()}
+    for change in ({"module": renamed}, {"average": state["average"][1:]}):
+        torch.save(state | change, path)
+        with pytest.raises(RequestError, match="of another version of this part"):
+            train(ToyTask(RECIPE), straight, resume=True)
+
+
 def test_a_damaged_checkpoint_is_refused(straight):
     path = straight / "checkpoint.pt"
     for broken in (path.read_bytes()[:100], b"", b"hello"):

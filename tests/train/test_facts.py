@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from kineograph.presets import TINY
-from kineograph.train.facts import FACTS, MOVING_FACTS, UNASKED, FactHead, answer_tables, fact_loss
+from kineograph.train.facts import FACTS, MOVING_FACTS, FactHead, answer_tables, fact_loss
+from kineograph.train.text import UNASKED
 from kineograph.world.draw import draw_scene
 from kineograph.world.scene import CAMERA_MOVES, COLOURS, DIRECTIONS, SHAPES
 

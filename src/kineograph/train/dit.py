@@ -112,6 +112,8 @@ class DiTTask:
         asked = [("batch", r.batch, self.clips)]
         if r.short_steps:
             asked.append(("short_batch", r.short_batch, self.clips))
+            if r.short_frames < 1:
+                raise RequestError(f"short_frames {r.short_frames} is not allowed; 1 or more is")
         if r.image_steps or r.image_share:
             asked.append(("image_batch", r.image_batch, self.images))
         for name, batch, buckets in asked:

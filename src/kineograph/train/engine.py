@@ -108,12 +108,17 @@ class Engine:
             raise
         except Exception as error:  # what a damaged pickle raises depends on where it is cut
             raise RequestError(f"{self.checkpoint_path} is no checkpoint of ours") from error
-        self.task.module.load_state_dict(state["module"])
-        for mine, saved in zip(self.average, state["average"], strict=True):
-            mine.copy_(saved)
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        self.task.load_state_dict(state["task"])
+        try:
+            self.task.module.load_state_dict(state["module"])
+            for mine, saved in zip(self.average, state["average"], strict=True):
+                mine.copy_(saved)
+            for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(saved)
+            self.task.load_state_dict(state["task"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise RequestError(
+                f"{self.checkpoint_path} is of another version of this part; choose another --out"
+            ) from error
         self.step, self.seconds = state["step"], state["seconds"]
 
     def advance(self) -> dict[str, float]:

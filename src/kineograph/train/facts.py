@@ -21,27 +21,15 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from kineograph.spec import DiTConfig
-from kineograph.world.scene import (
-    CAMERA_MOVES,
-    COLOURS,
-    DIRECTIONS,
-    MATERIALS,
-    MOTIONS,
-    SHAPES,
-    SIZES,
-    Scene,
-)
+from kineograph.train.text import OBJECT_FACTS, UNASKED
+from kineograph.world.scene import CAMERA_MOVES, COLOURS, Scene
 
 # What is asked of a cell; answer 0 is "there is no object here".
-STILL_FACTS: dict[str, tuple[str, ...]] = {
-    "shape": SHAPES,
-    "colour": COLOURS,
-    "material": MATERIALS,
-    "size": SIZES,
+MOVING_FACTS = ("motion", "direction")
+FACTS: dict[str, tuple[str, ...]] = {
+    name: COLOURS if name == "colour" else OBJECT_FACTS[name]
+    for name in ("shape", "colour", "material", "size", *MOVING_FACTS)
 }
-MOVING_FACTS: dict[str, tuple[str, ...]] = {"motion": MOTIONS, "direction": DIRECTIONS}
-FACTS = STILL_FACTS | MOVING_FACTS
-UNASKED = -100  # what cross-entropy leaves out
 OBJECT_SHARE = 0.5  # of the loss of a fact: the cells with objects, a few among many
 
 

@@ -77,11 +77,11 @@ def object_cells(
     stride = (config.temporal_stride, config.spatial_stride, config.spatial_stride)
     # The first latent frame is one frame alone.
     ids = torch.cat((ids[:, :1].expand(-1, stride[0], -1, -1), ids[:, 1:]), 1)
-    # From 0, so that the first of the largest, in cells without any, is none.
-    counts = [torch.zeros_like(ids[:, :: stride[0], :: stride[1], :: stride[2]]).float()]
-    for index in range(1, int(ids.max()) + 1):
-        counts.append(F.avg_pool3d((ids == index).float()[:, None], stride)[:, 0])
-    return torch.stack(counts).argmax(0).to(torch.uint8)
+    shares = torch.stack(
+        [F.avg_pool3d((ids == i).float()[:, None], stride)[:, 0] for i in range(int(ids.max()) + 1)]
+    )
+    shares[0] = 0  # the background counts only where there is nothing else: ties go to the first
+    return shares.argmax(0).to(torch.uint8)
 
 
 def shard_plan(recipe: LatentRecipe) -> list[tuple[str, int, list[int]]]:
