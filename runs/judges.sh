@@ -1,5 +1,5 @@
 #!/bin/sh
-# Train the judges of `kineo evaluate`, from nothing: about 40 minutes on one core, before any
+# Train the judges of `kineo evaluate`, from nothing: about an hour on one core, before any
 # model is measured. Resumable: give the command again. VAE=path/to/vae.safetensors mixes in
 # clips that the VAE has encoded and decoded.
 set -eu

@@ -168,7 +168,7 @@ class Judges(nn.Module):
         self.pixel = PixelNet(1 + len(COLOURS))
         self.crop = CropNet(len(SHAPES))
         self.scene = ClipNet(3, (len(CAMERA_MOVES), len(COUNTS), len(FLOORS), len(SKIES)))
-        self.motion = MotionNet(len(MOTION_CLASSES))
+        self.motion = MotionNet(len(MOTION_CLASSES), len(CAMERA_MOVES))
 
     @torch.no_grad()
     def segment(self, frames: Float[Tensor, "n 3 h w"]) -> UInt8[Tensor, "n h w"]:
@@ -200,8 +200,8 @@ class Judges(nn.Module):
             whole = torch.cat((clips[which].transpose(1, 2), seen), 1)
             views = (whole, follow(clips[which], masks))
             # In a mirror left is right: two views of each clip vote.
-            plain = self.motion(*views).log_softmax(1)
-            mirrored = self.motion(*(view.flip(-1) for view in views)).log_softmax(1)
+            plain = self.motion(*views)[0].log_softmax(1)
+            mirrored = self.motion(*(view.flip(-1) for view in views))[0].log_softmax(1)
             motions = (plain + mirrored[:, MIRRORED_MOTIONS]).argmax(1).tolist()
             for (clip, k, area), shape, motion in zip(part, shapes, motions, strict=True):
                 things[clip].append(

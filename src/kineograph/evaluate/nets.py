@@ -5,6 +5,8 @@ Letters: n frames or crops, b clips, k colours or classes, t frames of a clip, h
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -63,10 +65,13 @@ class CropNet(nn.Module):
 class ClipNet(nn.Module):
     """Classify 13 frames of 64 x 64 pixels by what moves in them: five convolutions in space-time.
 
-    `classes` gives the width of each answer; all answers share the convolutions.
+    `classes` gives the width of each answer, `pool` the cells in time, height and width over
+    which the last layer sees means; all answers share the convolutions.
     """
 
-    def __init__(self, channels: int, classes: tuple[int, ...]) -> None:
+    def __init__(
+        self, channels: int, classes: tuple[int, ...], pool: tuple[int, int, int] = (2, 2, 2)
+    ) -> None:
         super().__init__()
         plan = (
             (channels, 16, (1, 5, 5), (1, 2, 2)),
@@ -83,8 +88,8 @@ class ClipNet(nn.Module):
         self.body = nn.Sequential(*layers)
         self.classes = classes
         self.head = nn.Sequential(
-            nn.AdaptiveAvgPool3d((2, 2, 2)), nn.Flatten(), nn.Dropout(0.1),
-            nn.Linear(64 * 8, sum(classes)),
+            nn.AdaptiveAvgPool3d(pool), nn.Flatten(), nn.Dropout(0.1),
+            nn.Linear(64 * math.prod(pool), sum(classes)),
         )  # fmt: skip
 
     def forward(self, clips: Float[Tensor, "b c t h w"]) -> tuple[Float[Tensor, "b _"], ...]:
@@ -96,16 +101,24 @@ class MotionNet(nn.Module):
     """Tell what one object does, from the whole clip and from crops that follow the object.
 
     The whole clip shows where it goes against what stands still; in the crops, which move and
-    grow with it, what is left is how it turns.
+    grow with it, what is left is how it turns. Who struck whom depends on how the camera moves:
+    so the camera's move is asked as well, in training, and what both views show is combined in
+    a layer of its own.
     """
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, camera_moves: int) -> None:
         super().__init__()
-        self.whole = ClipNet(5, (classes,))  # colours, the mask of the object and of all
-        self.near = ClipNet(4, (classes,))  # colours and the mask of the object
+        # colours, the mask of the object and of all
+        self.whole = ClipNet(5, (camera_moves, 48), pool=(4, 2, 2))
+        self.near = ClipNet(4, (48,))  # colours and the mask of the object
+        self.head = nn.Sequential(
+            nn.Linear(camera_moves + 96, 96), nn.SiLU(), nn.Dropout(0.1), nn.Linear(96, classes)
+        )
 
     def forward(
         self, clips: Float[Tensor, "b 5 t h w"], crops: Float[Tensor, "b 4 t 32 32"]
-    ) -> Float[Tensor, "b k"]:
-        """Return logits."""
-        return self.whole(clips)[0] + self.near(crops)[0]
+    ) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b _"]]:
+        """Return the logits of the motion and those of the camera's move."""
+        camera, whole = self.whole(clips)
+        (near,) = self.near(crops)
+        return self.head(torch.cat((camera, F.silu(whole), F.silu(near)), 1)), camera

@@ -162,13 +162,19 @@ def make_pool(
             colours[part] = true_colours(torch.from_numpy(data["ids"]), some)
     soft = frames[:0]
     if vae is not None:
-        parts = []
-        for start in range(0, vae_clips, 50):
-            some = scenes[start : start + 50]
-            video, _ = render(some, CLIP_TIMES, SIDE, SIDE, compiled=compiled)
-            parts.append(through_vae(vae, video)[:, ::2])
-        soft = torch.cat(parts)
-        say(f"passed {len(soft)} clips through the VAE")
+        weights = hashlib.sha256(b"".join(p.numpy().tobytes() for p in vae.parameters()))
+        path = folder / f"soft-{fingerprint(scenes[:vae_clips])}-{weights.hexdigest()[:16]}.npz"
+        if not path.exists():
+            parts = []
+            for start in range(0, vae_clips, 50):
+                some = scenes[start : start + 50]
+                video, _ = render(some, CLIP_TIMES, SIDE, SIDE, compiled=compiled)
+                parts.append(through_vae(vae, video)[:, ::2])
+            with atomic_write(path) as file:
+                np.savez(file, video=torch.cat(parts).numpy())
+            say(f"passed {vae_clips} clips through the VAE")
+        with np.load(path) as data:
+            soft = torch.from_numpy(data["video"])
     return Pool(scenes, frames, colours, soft)
 
 

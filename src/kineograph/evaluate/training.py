@@ -1,6 +1,6 @@
 """Training of the judges: `python -m kineograph.evaluate.training --out FOLDER`.
 
-About 40 minutes on one core beside other work. Renders, trains the four networks, measures
+About an hour on one core. Renders, trains the four networks, measures
 them on fresh renders, and writes the file with what each reads right: one below 95 % is not
 asked. What is done is kept in FOLDER, so that the command given again goes on.
 """
@@ -48,11 +48,11 @@ from kineograph.world.scene import Scene
 class JudgeRecipe:
     """How the judges are trained; steps of 48 frames, 128 crops, 24 clips and 24 objects."""
 
-    clips: int = 8000
+    clips: int = 24_000
     pixel_steps: int = 1500
-    crop_steps: int = 1200
-    scene_steps: int = 2600
-    motion_steps: int = 4500
+    crop_steps: int = 1500
+    scene_steps: int = 4000
+    motion_steps: int = 9000
     test_clips: int = 600
     vae_clips: int = 1500
     lr: float = 3e-3
@@ -176,6 +176,7 @@ class Trainer:
     def _motion_loss(self) -> Tensor:
         rows = self.things[self._draw(len(self.things), 24)]
         x, motions = self.pool.clips(rows[:, 0], self.rng), rows[:, 3]
+        moves = self.labels[rows[:, 0], 0]
         x = torch.cat([soften(p, self.rng, self.generator) for p in x.split(8)])
         # Neither the colours nor the place in the picture say what moves how.
         x = x[:, :, self.rng.sample(range(3), 3)]
@@ -189,7 +190,10 @@ class Trainer:
         x = x[..., down[:, None], right]
         if self.rng.random() < 0.5:
             x, crops, motions = x.flip(-1), crops.flip(-1), MIRRORED_MOTIONS[motions]
-        return F.cross_entropy(self.judges.motion(x, crops).float(), motions)
+            moves = MIRRORED_MOVES[moves]
+        motion, camera = self.judges.motion(x, crops)
+        hint = F.cross_entropy(camera.float(), moves)
+        return F.cross_entropy(motion.float(), motions) + 0.3 * hint
 
 
 def finished(folder: Path) -> Judges | None:
