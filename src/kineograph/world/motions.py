@@ -95,14 +95,28 @@ class Row:
         return 4 / 3 * (self.half_width**2 + self.half_height**2)
 
     def _lean(self, front: float) -> float:
-        """Return the tilt of the block that leans on one tilted by `front`."""
+        """Return the tilt of the block that leans on one tilted by `front`.
+
+        Its upper edge lies on the back of the one before; when that lies nearly flat, the raised
+        lower edge of that one lies on it instead.
+        """
+        return min(self._edge_on_back(front), self._back_on_edge(front))
+
+    def _edge_on_back(self, front: float) -> float:
         tall = 2 * self.half_height
         return front + math.asin((self.pitch * math.cos(front) - 2 * self.half_width) / tall)
 
+    def _back_on_edge(self, front: float) -> float:
+        wide = 2 * self.half_width
+        return math.atan2(self.pitch - wide * math.cos(front), wide * math.sin(front))
+
     def _slope(self, front: float) -> float:
         """Return how fast that block tilts for each radian of the one in front."""
-        tall = 2 * self.half_height
-        s = (self.pitch * math.cos(front) - 2 * self.half_width) / tall
+        tall, wide = 2 * self.half_height, 2 * self.half_width
+        if self._back_on_edge(front) < self._edge_on_back(front):
+            x, y = self.pitch - wide * math.cos(front), wide * math.sin(front)
+            return (wide * wide - wide * self.pitch * math.cos(front)) / (x * x + y * y)
+        s = (self.pitch * math.cos(front) - wide) / tall
         return 1 - self.pitch * math.sin(front) / (tall * math.sqrt(1 - s * s))
 
     def leaning(self, leader: int, front: float) -> tuple[list[float], list[float]]:
