@@ -42,6 +42,7 @@ from kineograph.world.v2.trace import (
 )  # fmt: skip
 
 SHADOW_REACH = 45.0  # m; beyond, the floor is drawn without shadows
+MOST = 0.6  # of the blocks; see `_chosen`
 NOTHING = -1.0  # index of the primitive where none is met
 
 
@@ -143,6 +144,20 @@ def _thing(
     return look.thing(normal, d, dist, local, base, second, r[MATERIAL], lit, open_, frame.t())
 
 
+def _ground(
+    floor: int, point: Vec, d: Vec, t: Tensor, lit: Tensor, open_: Tensor, mirror: Vec,
+    frame: Tensor, on_floor: Tensor, light: Vec,
+) -> Vec:  # fmt: skip
+    """Shade the floor where it is seen and keep the rest."""
+    dist = t.clamp_max(1e4)
+    new = look.ground(FLOORS[floor], point, d, dist, lit, open_, mirror, frame)
+    return (
+        torch.where(on_floor, new[0], light[0]),
+        torch.where(on_floor, new[1], light[1]),
+        torch.where(on_floor, new[2], light[2]),
+    )
+
+
 @cache
 def _built(name: str, which: int, compiled: bool) -> Callable[..., Any]:
     def chosen(*args: Any) -> Any:  # noqa: ANN401 - each kernel has its own
@@ -151,7 +166,7 @@ def _built(name: str, which: int, compiled: bool) -> Callable[..., Any]:
         if name == "shaded":
             return _shaded(which, *args)
         if name == "ground":
-            return look.ground(FLOORS[which], *args)
+            return _ground(which, *args)
         others: dict[str, Callable[..., Any]] = {
             "directions": _directions,
             "surface": _surface,
@@ -237,8 +252,32 @@ def _may_shade(
 
 
 # --- the cast ----------------------------------------------------------------------------
-def _rows(v: Vec, which: Tensor) -> Vec:
-    return v[0][which], v[1][which], v[2][which]
+def _row(a: Tensor, blocks: Tensor) -> Tensor:
+    """Return some blocks of rays, in order; whole rows are copied, or none if it is all."""
+    return a if len(blocks) == len(a) else a.index_select(0, blocks)
+
+
+def _chosen(which: Bool[Tensor, "m"], most: float = 1.0) -> Tensor:
+    """Return the blocks of a choice, or all if it is more than `most` of them.
+
+    To compute some in vain is cheaper than to copy the others apart and back.
+    """
+    found = torch.nonzero(which).squeeze(1)
+    if len(found) > most * len(which):
+        return torch.arange(len(which), device=which.device)
+    return found
+
+
+def _rows(v: Vec, blocks: Tensor) -> Vec:
+    return _row(v[0], blocks), _row(v[1], blocks), _row(v[2], blocks)
+
+
+def _put(kept: tuple[Tensor, ...], blocks: Tensor, new: tuple[Tensor, ...]) -> None:
+    for a, b in zip(kept, new, strict=True):
+        if len(b) == len(a):
+            a.copy_(b)
+        else:
+            a.index_copy_(0, blocks, b)
 
 
 def _directions(u: Tensor, v: Tensor, camera: Tensor) -> Vec:
@@ -257,6 +296,13 @@ def _film(light: Vec) -> Tensor:
     return torch.stack([look.film(c) for c in light])
 
 
+def _eye(frames: Frames, rays: Rays, compiled: bool) -> tuple[Vec, Vec]:
+    """Return where rays begin `m 1`, and their unit directions."""
+    camera = frames.camera[rays.frame]
+    d = kernel("directions", 0, compiled, len(camera))(rays.u, rays.v, camera)
+    return (camera[:, 0:1], camera[:, 1:2], camera[:, 2:3]), d
+
+
 def _trace(
     frames: Frames, rays: Rays, o: Vec, d: Vec, compiled: bool
 ) -> tuple[Tensor, Vec, Tensor]:
@@ -266,18 +312,17 @@ def _trace(
     which = torch.full_like(t, NOTHING)
     profiles = torch.tensor(PROFILE, device=t.device)
     for family, blocks, parts in _pairs(_in_view(frames, rays), frames.kind[rays.frame]):
-        row = frames.parts[rays.frame[blocks], parts]
+        frame = rays.frame[blocks]
+        row = frames.parts[frame, parts]
         matrix = row[:, MATRIX:CENTRE].contiguous()
         rel = [o[i][blocks] - row[:, CENTRE + i : CENTRE + i + 1] for i in range(3)]
         local = apply(matrix, (rel[0], rel[1], rel[2]))
-        profile = profiles[frames.kind[rays.frame[blocks], parts]]
-        new_t, new_n, new_which = kernel("nearest", family, compiled, len(blocks))(
-            local, _rows(d, blocks), matrix, profile, parts[:, None].float(), t[blocks],
-            _rows(normal, blocks), which[blocks],
+        new_t, new_normal, new_which = kernel("nearest", family, compiled, len(blocks))(
+            local, _rows(d, blocks), matrix, profiles[frames.kind[frame, parts]],
+            parts[:, None].float(), _row(t, blocks), _rows(normal, blocks), _row(which, blocks),
         )  # fmt: skip
-        t[blocks], which[blocks] = new_t, new_which
-        for kept, new in zip(normal, new_n, strict=True):
-            kept[blocks] = new
+        _put((t, which), blocks, (new_t, new_which))
+        _put(normal, blocks, new_normal)
     return t, normal, which
 
 
@@ -293,22 +338,21 @@ def _sunlight(
         frame = rays.frame[blocks]
         row = frames.parts[frame, parts]
         s, c = sun[blocks], row[:, CENTRE : CENTRE + 3]
-        lit[blocks], open_[blocks] = kernel("shaded", family, compiled, len(blocks))(
-            _rows(point, blocks), _rows(normal, blocks), rays.sun_x[blocks], rays.sun_z[blocks],
-            (s[:, 0:1], s[:, 1:2], s[:, 2:3]), row[:, MATRIX:CENTRE].contiguous(),
-            (c[:, 0:1], c[:, 1:2], c[:, 2:3]), profiles[frames.kind[frame, parts]],
-            frames.soft[frame, parts][:, None], parts[:, None].float(), which[blocks],
-            lit[blocks], open_[blocks],
+        new = kernel("shaded", family, compiled, len(blocks))(
+            _rows(point, blocks), _rows(normal, blocks), _row(rays.sun_x, blocks),
+            _row(rays.sun_z, blocks), (s[:, 0:1], s[:, 1:2], s[:, 2:3]),
+            row[:, MATRIX:CENTRE].contiguous(), (c[:, 0:1], c[:, 1:2], c[:, 2:3]),
+            profiles[frames.kind[frame, parts]], frames.soft[frame, parts][:, None],
+            parts[:, None].float(), _row(which, blocks), _row(lit, blocks), _row(open_, blocks),
         )  # fmt: skip
+        _put((lit, open_), blocks, new)
     return lit, open_
 
 
 def first_hits(frames: Frames, rays: Rays) -> Float[Tensor, "m p"]:
     """Return the index of the primitive that each ray meets, or NOTHING; eagerly."""
-    camera = frames.camera[rays.frame]
-    o = (camera[:, 0:1], camera[:, 1:2], camera[:, 2:3])
-    d = _directions(rays.u, rays.v, camera)
-    t, normal, which = _trace(frames, rays, o, d, False)
+    o, d = _eye(frames, rays, compiled=False)
+    t, normal, which = _trace(frames, rays, o, d, compiled=False)
     return _surface(o, d, t, normal, which)[3]
 
 
@@ -319,27 +363,23 @@ def shown(found: Cast, *, compiled: bool = False) -> Float[Tensor, "3 m p"]:
 
 def cast(frames: Frames, rays: Rays, *, compiled: bool = False, bounce: bool = True) -> Cast:
     """Return the light of every ray; without `bounce` no shadows fall and water mirrors nothing."""
-    camera = frames.camera[rays.frame]
-    o = (camera[:, 0:1], camera[:, 1:2], camera[:, 2:3])
-    d = kernel("directions", 0, compiled, len(camera))(rays.u, rays.v, camera)
+    o, d = _eye(frames, rays, compiled)
     t, normal, which = _trace(frames, rays, o, d, compiled)
     t, normal, point, which, on_floor = kernel("surface", 0, compiled, len(t))(
         o, d, t, normal, which
     )
     if bounce:
         lit, open_ = _sunlight(frames, rays, point, normal, which, t, compiled)
+        aloft = t > 0.5 * FAR
     else:
         lit, open_ = torch.ones_like(t), torch.ones_like(t)
-        on_floor = torch.zeros_like(on_floor)
+        aloft = which < 0
     light = (torch.zeros_like(t), torch.zeros_like(t), torch.zeros_like(t))
-    numbers = frames.light[rays.frame]
-    aloft = (t > 0.5 * FAR) if bounce else which < 0
-    blocks = torch.nonzero(aloft.any(1)).squeeze(1)
+    blocks = _chosen(aloft.any(1), MOST)
     if len(blocks):
-        up = _rows(d, blocks)
-        found = kernel("sky", 0, compiled, len(blocks))(up, numbers[blocks])
-        for kept, new in zip(light, found, strict=True):
-            kept[blocks] = new
+        numbers = frames.light[rays.frame[blocks]]
+        new = kernel("sky", 0, compiled, len(blocks))(_rows(d, blocks), numbers)
+        _put(light, blocks, new)
     if bounce:
         _add_floor(frames, rays, d, point, t, on_floor, lit, open_, light, compiled)
     _add_things(frames, rays, d, point, t, normal, which, lit, open_, light, compiled)
@@ -351,47 +391,44 @@ def _add_floor(
     open_: Tensor, light: Vec, compiled: bool,
 ) -> None:  # fmt: skip
     """Shade the blocks that see the floor, each by its own."""
-    floors = frames.floor[rays.frame]
-    numbers = frames.light[rays.frame]
+    floors, numbers = frames.floor[rays.frame], frames.light[rays.frame]
     any_floor = on_floor.any(1)
     glossy = (floors == FLOORS.index("water")) | (numbers[:, look.WET] > 0)
     seen = _reflection(frames, rays, point, any_floor & glossy, compiled)
-    for f in range(len(FLOORS)):
-        blocks = torch.nonzero(any_floor & (floors == f)).squeeze(1)
+    kinds = floors.unique().tolist()
+    for f in kinds:
+        blocks = _chosen(any_floor & (floors == f), MOST if len(kinds) == 1 else 1.0)
         if not len(blocks):
             continue
         here = _rows(d, blocks)
-        mirror = _rows(seen, blocks) if seen is not None else here
-        found = kernel("ground", f, compiled, len(blocks))(
-            _rows(point, blocks), here, t[blocks].clamp_max(1e4), lit[blocks], open_[blocks],
-            mirror, numbers[blocks],
+        new = kernel("ground", f, compiled, len(blocks))(
+            _rows(point, blocks), here, _row(t, blocks), _row(lit, blocks), _row(open_, blocks),
+            here if seen is None else _rows(seen, blocks), numbers[blocks],
+            _row(on_floor, blocks), _rows(light, blocks),
         )  # fmt: skip
-        mask = on_floor[blocks]
-        for kept, new in zip(light, found, strict=True):
-            kept[blocks] = torch.where(mask, new, kept[blocks])
+        _put(light, blocks, new)
 
 
 def _reflection(
     frames: Frames, rays: Rays, point: Vec, which: Bool[Tensor, "m"], compiled: bool
 ) -> Vec | None:
     """Return what the floor mirrors: the scene as a camera below it sees it, bent by ripples."""
-    blocks = torch.nonzero(which).squeeze(1)
+    blocks = _chosen(which)
     if not len(blocks):
         return None
-    numbers = frames.light[rays.frame[blocks]]
+    frame = rays.frame[blocks]
     x, _, z = _rows(point, blocks)
     far = 1 / (1 + 0.02 * (x * x + z * z))  # distant ripples are finer than a pixel
-    sx, sz = look.ripple(x, z, numbers)
-    still = (frames.floor[rays.frame[blocks]] != FLOORS.index("water"))[:, None]
+    sx, sz = look.ripple(x, z, frames.light[frame])
+    still = (frames.floor[frame] != FLOORS.index("water"))[:, None]
     bend = torch.where(still, 0.25, 1.0) * far
     below = Rays(
-        rays.frame[blocks], rays.u[blocks] + bend * sx * 1.5, rays.v[blocks] + bend * sz * 2.0,
-        rays.sun_x[blocks], rays.sun_z[blocks],
+        frame, _row(rays.u, blocks) + bend * sx * 1.5, _row(rays.v, blocks) + bend * sz * 2.0,
+        _row(rays.sun_x, blocks), _row(rays.sun_z, blocks),
     )  # fmt: skip
     found = cast(mirrored(frames), below, compiled=compiled, bounce=False).light
-    whole = [torch.zeros_like(rays.u) for _ in range(3)]
-    for kept, new in zip(whole, found, strict=True):
-        kept[blocks] = new
+    whole = tuple(torch.zeros_like(rays.u) for _ in range(3))
+    _put(whole, blocks, found)
     return whole[0], whole[1], whole[2]
 
 
@@ -403,14 +440,14 @@ def _add_things(
     at = torch.nonzero((which >= 0).flatten()).squeeze(1)
     if not len(at):
         return
-    k = frames.kind.shape[1]
-    frame = rays.frame.repeat_interleave(rays.u.shape[1])[at]
-    row = frames.parts.flatten(0, 1).t().index_select(1, frame * k + which.flatten()[at].long())
+    frame = rays.frame.index_select(0, at // rays.u.shape[1])
+    index = frame * frames.kind.shape[1] + which.view(-1).index_select(0, at).long()
+    row = frames.parts.flatten(0, 1).t().index_select(1, index)
     numbers = frames.light.t().index_select(1, frame)
-    flat = [a.flatten()[at, None] for a in (*normal, *d, t, *point, lit, open_)]
-    found = kernel("thing", 0, compiled, len(at))(
+    flat = [a.view(-1).index_select(0, at)[:, None] for a in (*normal, *d, t, *point, lit, open_)]
+    new = kernel("thing", 0, compiled, len(at))(
         (flat[0], flat[1], flat[2]), (flat[3], flat[4], flat[5]), flat[6],
         (flat[7], flat[8], flat[9]), flat[10], flat[11], row, numbers,
     )  # fmt: skip
-    for kept, new in zip(light, found, strict=True):
-        kept.view(-1)[at] = new.squeeze(1)
+    for kept, value in zip(light, new, strict=True):
+        kept.view(-1).index_copy_(0, at, value.squeeze(1))

@@ -79,7 +79,8 @@ def _buffer(
 ) -> GBuffer:  # fmt: skip
     camera = track(play.scene, times, shots)
     frames = pack([play], [times], [camera])
-    found = render_frames(frames, height, width, compiled=compiled, device=device)
+    drawn = play.scene.style != "photoreal"  # the others look at the G-buffer
+    found = render_frames(frames, height, width, compiled=compiled, device=device, buffers=drawn)
     return fall(found, play.scene, times, camera)
 
 

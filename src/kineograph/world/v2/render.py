@@ -6,12 +6,11 @@ which needs a C++ compiler or a GPU. Letters: f frames, h rows, w columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, lru_cache
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
@@ -73,14 +72,27 @@ def _tiles(count: int, height: int, width: int, device: torch.device) -> Rays:
     return Rays(frame.to(device), *grown)
 
 
-def _unclear(colour: Float[Tensor, "f 3 h w"], ids: Int[Tensor, "f h w"]) -> Bool[Tensor, "f h w"]:
+def _differ(colour: Float[Tensor, "3 f h w"], ids: Int[Tensor, "f h w"]) -> tuple[Tensor, Tensor]:
+    """Return which pixels differ from the next one across `f h w-1`, and down `f h-1 w`."""
+    across = (colour[..., :, 1:] - colour[..., :, :-1]).abs().amax(0) > CONTRAST
+    down = (colour[..., 1:, :] - colour[..., :-1, :]).abs().amax(0) > CONTRAST
+    return across | (ids[:, :, 1:] != ids[:, :, :-1]), down | (ids[:, 1:, :] != ids[:, :-1, :])
+
+
+@cache
+def _compared(compiled: bool) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    return torch.compile(_differ, dynamic=True) if compiled else _differ
+
+
+def _unclear(colour: Tensor, ids: Tensor, compiled: bool) -> Bool[Tensor, "f h w"]:
     """Return the pixels that differ from a neighbour, on both sides of the difference."""
-    across = (colour[..., :, 1:] - colour[..., :, :-1]).abs().amax(1) > CONTRAST
-    across |= ids[:, :, 1:] != ids[:, :, :-1]
-    down = (colour[..., 1:, :] - colour[..., :-1, :]).abs().amax(1) > CONTRAST
-    down |= ids[:, 1:, :] != ids[:, :-1, :]
-    found = F.pad(across, (1, 0)) | F.pad(across, (0, 1))
-    return found | F.pad(down, (0, 0, 1, 0)) | F.pad(down, (0, 0, 0, 1))
+    across, down = _compared(compiled)(colour, ids)
+    found = torch.zeros_like(ids, dtype=torch.bool)
+    found[:, :, 1:] |= across
+    found[:, :, :-1] |= across
+    found[:, 1:] |= down
+    found[:, :-1] |= down
+    return found
 
 
 def _crowds(which: Bool[Tensor, "f h w"]) -> tuple[Tensor, Tensor, Tensor]:
@@ -105,14 +117,14 @@ def _crowds(which: Bool[Tensor, "f h w"]) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _assembled(a: Tensor, frames: int, height: int, width: int) -> Tensor:
-    """Put tiles `... (f tiles) p` together to `f ... h w`."""
+    """Put tiles `... (f tiles) p` together to `... f h w`."""
     across = -(-width // TILE)
     a = a.unflatten(-2, (frames, -1, across)).unflatten(-1, (TILE, TILE))
-    a = a.movedim(-3, -2).flatten(-2).flatten(-3, -2)  # ... f h w, over-wide
-    return a[..., :height, :width].movedim(-3, 0)
+    a = a.movedim(-3, -2).flatten(-2).flatten(-3, -2)  # over-wide
+    return a[..., :height, :width]
 
 
-def _chunk(frames: Frames, height: int, width: int, compiled: bool) -> GBuffer:
+def _chunk(frames: Frames, height: int, width: int, compiled: bool, buffers: bool) -> GBuffer:
     """Render some frames at once."""
     count = len(frames)
     found = cast(frames, _tiles(count, height, width, frames.parts.device), compiled=compiled)
@@ -120,37 +132,52 @@ def _chunk(frames: Frames, height: int, width: int, compiled: bool) -> GBuffer:
     def whole(a: Tensor) -> Tensor:
         return _assembled(a, count, height, width)
 
-    colour = whole(shown(found, compiled=compiled))
+    colour = whole(shown(found, compiled=compiled)).contiguous()
     part, depth = whole(found.part), whole(found.t)
     owners = frames.parts[..., OWNER].gather(1, part.clamp_min(0).long().flatten(1)).view_as(part)
     ground = whole(found.on_floor).long() * FLOOR
     owner = torch.where(part >= 0, owners.long() + FIRST_OBJECT, ground)
-    colour = _refined(frames, colour, owner, height, width, compiled)
-    far = depth > 0.5 * FAR
-    normal = torch.stack([whole(n) for n in found.normal], -1)
-    facing = whole(-dot(found.direction, found.normal))
+    _refine(frames, colour, owner, compiled)
+    normal = torch.zeros((), device=depth.device).expand(*depth.shape, 3)
+    facing = normal[..., 0]
+    if buffers:
+        far = depth > 0.5 * FAR
+        normal = torch.stack([whole(n) for n in found.normal], -1)
+        normal = torch.where(far[..., None], 0.0, normal)
+        facing = torch.where(far, 1.0, whole(-dot(found.direction, found.normal)))
     return GBuffer(
-        colour=colour.movedim(1, -1), owner=owner, depth=depth,
-        normal=torch.where(far[..., None], 0.0, normal), facing=torch.where(far, 1.0, facing),
-    )  # fmt: skip
+        colour=colour.movedim(0, -1), owner=owner, depth=depth, normal=normal, facing=facing
+    )
 
 
-def _refined(
-    frames: Frames, colour: Tensor, ids: Tensor, height: int, width: int, compiled: bool
-) -> Tensor:
-    """Average four samples where one is not enough."""
-    frame, y, x = _crowds(_unclear(colour, ids))
+def _refine(
+    frames: Frames, colour: Float[Tensor, "3 f h w"], ids: Int[Tensor, "f h w"], compiled: bool
+) -> None:
+    """Average four samples where one is not enough, in place."""
+    height, width = ids.shape[1:]
+    frame, y, x = _crowds(_unclear(colour, ids, compiled))
     if not len(frame):
-        return colour
-    place = torch.cat([torch.full_like(y, k) for k in (1, 2, 3)], 1)
-    y3, x3 = y.repeat(1, 3), x.repeat(1, 3)
-    rays = _rays(frame, y3, x3, place, (_sun_part(y3, x3) + place) % 4, height, width)
+        return
+    places = torch.tensor(SAMPLES, device=y.device)[1:]
+    suns = torch.tensor(SUN_JITTER, device=y.device)
+    # The three parts of the sun that the first sample of a pixel did not see.
+    others = torch.stack([suns.roll(-k, 0) for k in (1, 2, 3)], 1).movedim(2, 1).flatten(1)
+    jitter = others.index_select(0, _sun_part(y, x).flatten()).view(*y.shape, 2, 3)
+    one = unit(height, width)
+    u = (x[..., None] + places[:, 0] - width / 2) * one
+    v = (height / 2 - y[..., None] - places[:, 1]) * one
+    rays = Rays(
+        frame,
+        u.flatten(1),
+        v.flatten(1),
+        jitter[..., 0, :].flatten(1),
+        jitter[..., 1, :].flatten(1),
+    )
     more = shown(cast(frames, rays, compiled=compiled), compiled=compiled)
-    more = more.unflatten(2, (3, -1)).sum(2)
-    whole = colour.clone()
-    at = (frame[:, None].expand_as(y), slice(None), y, x)
-    whole[at] = (colour[at] + more.permute(1, 2, 0)) / 4
-    return whole
+    more = more.unflatten(2, (-1, 3)).sum(-1).flatten(1)
+    pixel = ((frame[:, None] * height + y) * width + x).flatten()
+    flat = colour.flatten(1)
+    flat.index_copy_(1, pixel, (flat.index_select(1, pixel) + more) / 4)
 
 
 @torch.no_grad()
@@ -164,25 +191,28 @@ def seen_parts(frames: Frames, height: int, width: int) -> Int[Tensor, "f h w"]:
 @torch.no_grad()
 def render_chunks(
     frames: Frames, height: int, width: int, *, compiled: bool = False,
-    device: torch.device = CPU, chunk_samples: int | None = None,
+    device: torch.device = CPU, buffers: bool = True, chunk_samples: int | None = None,
 ) -> Iterator[GBuffer]:  # fmt: skip
-    """Render packed frames a few at a time, so that memory does not grow with their number."""
+    """Render packed frames a few at a time, so that memory does not grow with their number.
+
+    Without `buffers` the normals, and how they face the camera, are not worked out: zeros.
+    """
     step = max(1, (chunk_samples or CHUNK_SAMPLES[device.type]) // (height * width))
     for first in range(0, len(frames), step):
-        yield _chunk(frames.select(slice(first, first + step), device), height, width, compiled)
+        part = frames.select(slice(first, first + step), device)
+        yield _chunk(part, height, width, compiled, buffers)
 
 
 def render_frames(
     frames: Frames, height: int, width: int, *, compiled: bool = False,
-    device: torch.device = CPU, chunk_samples: int | None = None,
+    device: torch.device = CPU, buffers: bool = True, chunk_samples: int | None = None,
 ) -> GBuffer:  # fmt: skip
     """Render packed frames: display colours in [0, 1] and the G-buffer of each pixel."""
-    parts = list(
-        render_chunks(
-            frames, height, width, compiled=compiled, device=device, chunk_samples=chunk_samples
-        )
-    )
-    return join(parts)
+    parts = render_chunks(
+        frames, height, width, compiled=compiled, device=device, buffers=buffers,
+        chunk_samples=chunk_samples,
+    )  # fmt: skip
+    return join(list(parts))
 
 
 def join(parts: Sequence[GBuffer]) -> GBuffer:
