@@ -14,6 +14,7 @@ from kineograph.world.v2.camera import project, track
 from kineograph.world.v2.laws import penetration
 from kineograph.world.v2.layout import ASPECTS, fits, places
 from kineograph.world.v2.pack import OWNER, Frames, pack
+from kineograph.world.v2.play import Play
 from kineograph.world.v2.render import seen_parts
 from kineograph.world.v2.scene import (
     CAMERA_MOVES,
@@ -48,7 +49,7 @@ from kineograph.world.v2.scene import (
     Shot,
     check,
 )  # fmt: skip
-from kineograph.world.v2.simulate import Play, simulate
+from kineograph.world.v2.simulate import simulate
 
 Array = NDArray[np.float64]
 

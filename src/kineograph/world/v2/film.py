@@ -18,9 +18,9 @@ from kineograph.world.gbuffer import GBuffer
 from kineograph.world.styles import stylise
 from kineograph.world.v2.camera import shot_at, track
 from kineograph.world.v2.pack import pack
+from kineograph.world.v2.play import Play
 from kineograph.world.v2.render import CPU, render_frames
 from kineograph.world.v2.scene import FPS
-from kineograph.world.v2.simulate import Play
 from kineograph.world.v2.weather import fall
 
 Array = NDArray[np.float64]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kineograph.world.dynamics import GRAVITY
 from kineograph.world.v2.parts import mass, parts_of
-from kineograph.world.v2.simulate import Piece, Play, spans
+from kineograph.world.v2.play import Piece, Play, spans
 from kineograph.world.v2.trace import KINDS, TUBE
 
 Array = NDArray[np.float64]

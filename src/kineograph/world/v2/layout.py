@@ -13,16 +13,9 @@ from dataclasses import dataclass
 
 from kineograph.world.v2.camera import HALF_FOV
 from kineograph.world.v2.parts import FOOT, HALF_HEIGHT, HOOP, RADIUS
+from kineograph.world.v2.play import lies, sign_of, spans
 from kineograph.world.v2.scene import SHOT_SECONDS, SPEEDS, VERSION, Relation, Scene
-from kineograph.world.v2.simulate import (
-    GAP,
-    GROWN,
-    OVERHANG,
-    START_SPEED,
-    lies,
-    sign_of,
-    spans,
-)  # fmt: skip
+from kineograph.world.v2.simulate import GAP, GROWN, OVERHANG, START_SPEED
 
 Place = tuple[float, float, float]  # x, height of what it stands on, z (m)
 ASPECTS = {

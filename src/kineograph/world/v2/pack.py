@@ -20,8 +20,8 @@ from kineograph.world.motions import ease
 from kineograph.world.v2 import look
 from kineograph.world.v2.camera import Pose, track
 from kineograph.world.v2.parts import parts_of
+from kineograph.world.v2.play import Piece, Play
 from kineograph.world.v2.scene import FLOORS, MATERIALS, VERSION, Scene
-from kineograph.world.v2.simulate import Piece, Play
 
 Array = NDArray[np.float64]
 

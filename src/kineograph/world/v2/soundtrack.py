@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from kineograph.world.sound import Ambience, Impact, Rubbing, synthesise
 from kineograph.world.v2.camera import Pose, project, track
 from kineograph.world.v2.parts import HALF_HEIGHT, RADIUS
+from kineograph.world.v2.play import Play
 from kineograph.world.v2.scene import Scene
-from kineograph.world.v2.simulate import ROLLERS, Play
+from kineograph.world.v2.simulate import ROLLERS
 
 Array = NDArray[np.float64]
 
