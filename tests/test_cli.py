@@ -159,6 +159,11 @@ def test_from_makes_a_recorded_clip_again_and_flags_overrule_it(fake, capsys, tm
             "kineo: error: needs matplotlib: pip install 'kineograph[train]'",
         ),
         (
+            ModuleNotFoundError("No module named 'pyarrow'", name="pyarrow"),
+            1,
+            "kineo: error: needs pyarrow: pip install 'kineograph[data]'",
+        ),
+        (
             KeyboardInterrupt(),
             130,
             "kineo: interrupted; go on with: kineo generate --resume 'a ball' -o b.mp4",
@@ -214,7 +219,12 @@ def test_our_own_bugs_keep_their_traceback(fake):
         ("train vae r.py --out d --minutes 0", ["--minutes", "'0'", "1 or more"]),
         ("assemble run", ["--output"]),
         ("evaluate", ["--out"]),
-        ("evaluate --out d --prompts x", ["--prompts", "'x'"]),
+        ("evaluate --out d --prompts x", ["--prompts", "'x'", "--videos"]),
+        ("evaluate --out d --prompts 0", ["--prompts", "'0'", "1 or more"]),
+        ("evaluate --out d --videos v", ["--videos", "--prompts FILE", "kineo world suite"]),
+        ("evaluate --out d --videos v --model nano --prompts p", ["--videos", "--model"]),
+        ("world suite", ["--out"]),
+        ("world suite --out d --prompts 0", ["--prompts", "'0'", "1 or more"]),
         ("export --format onnx -o d", ["onnx", "diffusers"]),
     ],
 )
@@ -240,7 +250,7 @@ def test_the_other_commands_hand_their_flags_down(monkeypatch, capsys):
     stub(monkeypatch, "kineograph.world.sample", write_samples=note, write_sheet=note)
     stub(monkeypatch, "kineograph.train", main=note)
     stub(monkeypatch, "kineograph.train.stages", assemble=note)
-    stub(monkeypatch, "kineograph.evaluate.run", main=note)
+    stub(monkeypatch, "kineograph.evaluate.run", main=note, score=note)
     stub(monkeypatch, "kineograph.weights.export", export_diffusers=note)
     for line in (
         "world sample --out d --count 3 --seed 4 --aspect-ratio 16:9 --compile",
@@ -249,6 +259,8 @@ def test_the_other_commands_hand_their_flags_down(monkeypatch, capsys):
         "train vae recipe.py --out run/vae --device cuda --minutes 9",
         "assemble run -o model",
         "evaluate --model tiny --suite camera --prompts 20 --out report",
+        "evaluate --out report",
+        "evaluate --videos clips --prompts p.jsonl --suite pair --out report",
         "export --format diffusers -o folder",
     ):
         assert cli.main(line.split()) == 0
@@ -267,9 +279,34 @@ def test_the_other_commands_hand_their_flags_down(monkeypatch, capsys):
         ),
         (Path("run"), Path("model"), {}),
         ({"model": "tiny", "suite": "camera", "prompts": 20, "out": Path("report")},),
+        ({"model": "nano", "suite": None, "prompts": None, "out": Path("report")},),
+        (
+            {
+                "videos": Path("clips"),
+                "prompts": Path("p.jsonl"),
+                "suite": "pair",
+                "out": Path("report"),
+            },
+        ),
         ("nano", Path("folder"), {}),
     ]
     assert capsys.readouterr().out.splitlines() == ["d", "s.png", "model", "folder"]
+
+
+def test_world_suite_hands_its_flags_down_and_shows_how_far_it_is(monkeypatch, capsys):
+    calls = []
+
+    def write_suite(*words, on_progress, **named):
+        on_progress(1, 2)
+        calls.append((*words, named))
+        return Path("d/prompts.jsonl")
+
+    stub(monkeypatch, "kineograph.evaluate.prompts", write_suite=write_suite)
+    stub(monkeypatch, "kineograph.produce", Event=Event)
+    for line in ("world suite --out d --suite two --prompts 3 --size 128", "world suite --out d"):
+        assert cli.main(line.split()) == 0
+    assert calls == [(Path("d"), "two", 3, {"side": 128}), (Path("d"), None, None, {"side": 512})]
+    assert capsys.readouterr().out == "d/prompts.jsonl\n" * 2
 
 
 def test_models_lists_every_row_as_a_table_and_as_json(capsys, monkeypatch):

@@ -17,6 +17,7 @@ LIGHT_MODULES = (
     "kineograph.spec",
     "kineograph.presets",
     "kineograph.progress",
+    "kineograph.flags",
     "kineograph.cli",
     "kineograph.__main__",
 )

@@ -16,18 +16,15 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from kineograph import __version__
+from kineograph import __version__, flags
 from kineograph.errors import KineographError, RequestError, WeightsError
 from kineograph.presets import DEFAULT_MODEL
 from kineograph.progress import progress, say
-from kineograph.request import GenerationRequest, changed, kind_of, option_of
+from kineograph.request import GenerationRequest, changed
 from kineograph.sidecar import read_sidecar, request_from_sidecar
-from kineograph.spec import ASPECT_RATIOS
 
 if TYPE_CHECKING:
     from kineograph.weights.folder import Entry
-
-STAGES = ("vae", "tokenizer", "text", "latents", "dit", "upsampler")  # those of train/stages.py
 
 
 class Parser(argparse.ArgumentParser):
@@ -44,23 +41,30 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of every command; docs/cli.md is written from it."""
     parser = Parser(prog="kineo", description="Text in, video out.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_generate(_command(commands, "generate", "make a video from a sentence", generate))
+    flags.add_generate(_command(commands, "generate", "make a video from a sentence", generate))
 
     sub = _command(commands, "models", "list the models: sizes, licence, weights", models)
     sub.add_argument("--json", action="store_true", help="print the list as JSON")
 
     world = _command(commands, "world", "draw from the procedural world", None)
-    _add_world(world.add_subparsers(required=True, metavar="WHAT"))
+    what = world.add_subparsers(required=True, metavar="WHAT")
+    sub = _command(what, "sample", "write clips, captions and the truth of scenes", world_sample)
+    flags.add_world_sample(sub)
+    flags.add_world_sheet(_command(what, "sheet", "write a contact sheet of scenes", world_sheet))
+    sub = _command(what, "suite", "write prompts and first frames to test any model", world_suite)
+    flags.add_world_suite(sub)
 
-    _add_train(_command(commands, "train", "run one stage of training by its recipe", train))
-    _add_assemble(
+    flags.add_train(_command(commands, "train", "run one stage of training by its recipe", train))
+    flags.add_assemble(
         _command(commands, "assemble", "collect a finished run into a model folder", assemble)
     )
-    _add_evaluate(_command(commands, "evaluate", "measure a model against its world", evaluate))
+    flags.add_evaluate(
+        _command(commands, "evaluate", "measure a model, or anybody's videos", evaluate)
+    )
 
     sub = _command(commands, "export", "write a model for another library", export)
     sub.add_argument("--format", required=True, choices=["diffusers"], help="layout to write")
-    _add_model(sub)
+    flags.add_model(sub)
     sub.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FOLDER", help="folder to write"
     )
@@ -81,120 +85,6 @@ def _command(
     if run is not None:
         parser.set_defaults(run=run)
     return parser
-
-
-def _add_generate(parser: argparse.ArgumentParser) -> None:
-    for field in fields(GenerationRequest):
-        option = option_of(field)
-        flag = "--" + field.name.replace("_", "-")
-        names = {"prompt": ["prompt"], "output": ["-o", flag]}.get(field.name, [flag])
-        settings: dict[str, Any] = {"nargs": "?"} if field.name == "prompt" else {}
-        parser.add_argument(
-            *names, type=kind_of(field), metavar=option.metavar, help=option.help, **settings
-        )
-    parser.add_argument(
-        "--from",
-        dest="sidecar",
-        type=Path,
-        metavar="OUT.json",
-        help="make a recorded clip again from its sidecar, frame for frame; flags given beside "
-        "it overrule it; written beside it as NAME-again",
-    )
-    parser.add_argument(
-        "--resume", action="store_true", help="go on with this command where it was interrupted"
-    )
-    parser.add_argument(
-        "--preview", action="store_true", help="show frames in the terminal where it can"
-    )
-    parser.add_argument(
-        "--threads", type=_at_least(1), metavar="N", help="CPU threads to use (default: all cores)"
-    )
-
-
-def _add_world(what: Any) -> None:  # noqa: ANN401 - as in `_command`
-    sample = _command(what, "sample", "write clips, captions and the truth of scenes", world_sample)
-    sheet = _command(what, "sheet", "write a contact sheet of scenes", world_sheet)
-    sample.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
-    sheet.add_argument(
-        "--out", type=Path, required=True, metavar="FILE.png", help="picture to write"
-    )
-    for parser, count in ((sample, 8), (sheet, 24)):
-        parser.add_argument(
-            "--count", type=_at_least(1), default=count, metavar="N", help="number of scenes"
-        )
-        parser.add_argument(
-            "--seed", type=_at_least(0), default=0, metavar="N", help="seed of the first scene"
-        )
-        parser.add_argument(
-            "--aspect-ratio", choices=ASPECT_RATIOS, default="1:1", help="width to height"
-        )
-        parser.add_argument(
-            "--compile",
-            dest="compiled",
-            action="store_true",
-            help="compile the renderer first: pays for many clips, needs a C++ compiler",
-        )
-
-
-def _add_train(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("kind", choices=STAGES, help="stage to run, in this order")
-    parser.add_argument("recipe", type=Path, metavar="RECIPE.py", help="recipe, a Python file")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        metavar="RUNDIR/KIND",
-        help="folder of the stage's checkpoints and plots; earlier stages are looked for beside it",
-    )
-    parser.add_argument(
-        "--resume", action="store_true", help="go on from the last checkpoint, if there is one"
-    )
-    parser.add_argument(
-        "--device", choices=("cpu", "cuda"), default="cpu", help="where to train"
-    )
-    parser.add_argument(
-        "--minutes",
-        type=_at_least(1),
-        metavar="N",
-        help="stop after so long, with a checkpoint and exit status 130",
-    )
-
-
-def _add_assemble(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_folder", type=Path, metavar="RUNDIR", help="folder of the stages")
-    parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="FOLDER", help="folder to write"
-    )
-
-
-def _add_evaluate(parser: argparse.ArgumentParser) -> None:
-    _add_model(parser)
-    parser.add_argument("--suite", metavar="NAME", help="suite of prompts (default: all)")
-    parser.add_argument(
-        "--prompts", type=_at_least(1), metavar="N", help="prompts a suite (default: all)"
-    )
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder of the report"
-    )
-
-
-def _add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--model",
-        default=DEFAULT_MODEL,
-        metavar="NAME",
-        help="name of the model; see `kineo models`",
-    )
-
-
-def _at_least(low: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        value = int(text) if text.strip().isdecimal() else low - 1
-        if value < low:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number of {low} or more")
-        return value
-
-    return number
 
 
 def generate(args: argparse.Namespace) -> None:
@@ -286,6 +176,22 @@ def world_sheet(args: argparse.Namespace) -> None:
     print(args.out)
 
 
+def world_suite(args: argparse.Namespace) -> None:
+    """Write prompts and first frames to test any model."""
+    from kineograph.evaluate.prompts import write_suite
+    from kineograph.produce import Event
+
+    with progress() as on_event:
+        path = write_suite(
+            args.out,
+            args.suite,
+            args.prompts,
+            side=args.size,
+            on_progress=lambda done, total: on_event(Event("first frames", done, total)),
+        )
+    print(path)
+
+
 def _drawn(args: argparse.Namespace) -> dict[str, Any]:
     names = ("count", "seed", "aspect_ratio", "compiled")
     return {name: getattr(args, name) for name in names}
@@ -310,10 +216,30 @@ def assemble(args: argparse.Namespace) -> None:
 
 
 def evaluate(args: argparse.Namespace) -> None:
-    """Measure a model against its world."""
-    from kineograph.evaluate.run import main as evaluate_main
+    """Measure a model, or anybody's videos."""
+    if args.videos is None:
+        count = _number_of_prompts(args.prompts)
+        from kineograph.evaluate.run import main as evaluate_main
 
-    evaluate_main(model=args.model, suite=args.suite, prompts=args.prompts, out=args.out)
+        model = args.model or DEFAULT_MODEL
+        evaluate_main(model=model, suite=args.suite, prompts=count, out=args.out)
+        return
+    if args.model is not None:
+        raise RequestError("--videos and --model exclude each other: one of them makes the clips")
+    if args.prompts is None:
+        raise RequestError(
+            "--videos needs --prompts FILE, what they show; `kineo world suite` writes it"
+        )
+    from kineograph.evaluate.run import score
+
+    score(videos=args.videos, prompts=Path(args.prompts), suite=args.suite, out=args.out)
+
+
+def _number_of_prompts(text: str | None) -> int | None:
+    try:
+        return None if text is None else flags.at_least(1)(text)
+    except argparse.ArgumentTypeError as error:
+        raise RequestError(f"--prompts {error}; a file goes with --videos") from None
 
 
 def export(args: argparse.Namespace) -> None:
@@ -351,7 +277,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "kineograph").split(".")[0] == "kineograph":
             raise
-        return _fail(f"needs {error.name}: pip install 'kineograph[train]'", 1)
+        extra = "data" if error.name == "pyarrow" else "train"
+        return _fail(f"needs {error.name}: pip install 'kineograph[{extra}]'", 1)
     return 0
 
 

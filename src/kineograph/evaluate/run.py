@@ -1,5 +1,7 @@
 """`kineo evaluate`: prompts of fixed suites, judged as truth, through the VAE and as generated.
 
+In the place of a model's clips stand anybody's videos, if they are given.
+
 Each batch is kept as it is done, so that the command given again goes on.
 """
 
@@ -14,7 +16,9 @@ from typing import Any
 
 from kineograph.errors import RequestError
 from kineograph.evaluate.judges import default_path, load_judges
-from kineograph.evaluate.report import SuiteResult, print_report, write_report
+from kineograph.evaluate.page import print_report
+from kineograph.evaluate.prompts import read_prompts
+from kineograph.evaluate.report import Subject, SuiteResult, write_report
 from kineograph.evaluate.sources import (
     BATCH,
     COMPILE_FROM,
@@ -22,13 +26,16 @@ from kineograph.evaluate.sources import (
     Judged,
     Source,
     Studio,
+    Viewing,
     has_compiler,
 )
 from kineograph.evaluate.suites import SUITES, Prompt, Suite, get_suite, make_prompts
+from kineograph.evaluate.videos import Showing, find_videos
 from kineograph.generate import load
 from kineograph.weights.header import sha256
 
 LINE_EVERY = 10.0  # seconds between lines of progress
+SETTINGS = ("steps", "guidance_scale", "solver", "shift")  # of a model, that the report names
 
 
 @dataclass
@@ -94,21 +101,78 @@ def main(
     if compiled is None:
         compiled = clips >= COMPILE_FROM and has_compiler()
     studio = Studio(pipeline, judges, sha256(path), out / "clips", compiled=compiled)
-    say = _say
-    say(f"{clips} prompts in {len(plan)} suites")
-    progress = Progress(dict.fromkeys(SOURCES, clips), say)
-    results = [
-        SuiteResult(s, p, {source: _read(studio, s, p, source, progress) for source in SOURCES})
+    results = _measure(studio, plan, SOURCES)
+    spec = pipeline.spec
+    settings = {name: getattr(spec, name) for name in SETTINGS}
+    subject = Subject(spec.name, pipeline.hashes, settings)
+    return _report(out, subject, on_truth, results, studio)
+
+
+def score(
+    videos: Path,
+    prompts: Path,
+    suite: str | None,
+    out: Path,
+    *,
+    judges_path: Path | None = None,
+    compiled: bool | None = None,
+) -> dict[str, Any]:
+    """Measure a folder of videos made for the prompts of a file; as `main` in all else.
+
+    Videos that are missing or cannot be judged count as wrong and are named in the report.
+
+    Raises:
+        RequestError: the file is no file of prompts, or none of its videos is in the folder.
+        OSError: the file cannot be read.
+    """
+    entries = read_prompts(prompts)
+    if suite is not None:
+        entries = [entry for entry in entries if entry.suite == get_suite(suite)]
+        if not entries:
+            raise RequestError(f"{prompts} holds no prompt of suite {suite}")
+    found = find_videos(videos, entries)
+    path = default_path() if judges_path is None else judges_path
+    judges, on_truth = load_judges(path)
+    out.mkdir(parents=True, exist_ok=True)
+    plan = [(s, [e.prompt for e in entries if e.suite == s]) for s in SUITES.values()]
+    plan = [(s, p) for s, p in plan if p]
+    if compiled is None:
+        compiled = len(entries) >= COMPILE_FROM and has_compiler()
+    showing = Showing(entries, found, judges, sha256(path), out / "clips", compiled=compiled)
+    results = _measure(showing, plan, ("truth", "model"))
+    settings = {"videos": str(videos), "prompts": f"{prompts}, sha256 {sha256(prompts)}"}
+    subject = Subject(videos.resolve().name, {}, settings, showing.faults)
+    return _report(out, subject, on_truth, results, showing)
+
+
+Plan = Sequence[tuple[Suite, list[Prompt]]]
+
+
+def _measure(studio: Viewing, plan: Plan, sources: Sequence[Source]) -> list[SuiteResult]:
+    clips = sum(len(prompts) for _, prompts in plan)
+    _say(f"{clips} prompts in {len(plan)} suites")
+    progress = Progress(dict.fromkeys(sources, clips), _say)
+    return [
+        SuiteResult(s, p, {source: _read(studio, s, p, source, progress) for source in sources})
         for s, p in plan
     ]
-    report = write_report(out, pipeline, on_truth, results, studio)
+
+
+def _report(
+    out: Path,
+    subject: Subject,
+    on_truth: dict[str, Any],
+    results: Sequence[SuiteResult],
+    studio: Viewing,
+) -> dict[str, Any]:
+    report = write_report(out, subject, on_truth, results, studio)
     print_report(report)
-    say(f"wrote {out / 'report.html'}")
+    _say(f"wrote {out / 'report.html'}")
     return report
 
 
 def _read(
-    studio: Studio, suite: Suite, prompts: Sequence[Prompt], source: Source, progress: Progress
+    studio: Viewing, suite: Suite, prompts: Sequence[Prompt], source: Source, progress: Progress
 ) -> list[Judged]:
     """Return the readings of all prompts of a suite from one source."""
     read: list[Judged] = []

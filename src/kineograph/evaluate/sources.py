@@ -66,19 +66,26 @@ class Judged:
         return cls(Reading.from_dict(data["reading"]), rows)
 
 
-class Studio:
-    """Makes and judges the clips of prompts, and keeps what it has done in a folder.
+class Viewing:
+    """Renders the scenes of prompts and judges clips, and keeps what it has done in a folder.
 
-    Raises `KineographError` where `pipeline`, a model, cannot make what the judges look at.
+    What else is judged, a subclass makes.
     """
 
     def __init__(
-        self, pipeline: Pipeline, judges: Judges, judges_hash: str, folder: Path, *, compiled: bool
+        self,
+        judges: Judges,
+        judges_hash: str,
+        folder: Path,
+        *,
+        size: tuple[int, int],
+        num_frames: int,
+        fps: int,
+        compiled: bool,
     ) -> None:
-        self.pipeline, self.judges, self.folder = pipeline, judges, folder
+        self.judges, self.judges_hash, self.folder = judges, judges_hash, folder
+        self.size, self.num_frames, self.fps = size, num_frames, fps
         self.compiled = compiled
-        self.fps = pipeline.spec.fps
-        self.judges_hash = judges_hash
         self.worlds: dict[tuple[str, ...], str] = {}
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -104,43 +111,39 @@ class Studio:
         self, suite: str, source: Source, first: int, prompts: Sequence[Prompt]
     ) -> list[Video]:
         """Return the clips of a batch at the base size."""
-        if source == "vae":  # quick to make from the render, which is kept
-            truth = np.stack(self.videos(suite, "truth", first, prompts))
-            return list(through_vae(self.pipeline.vae, torch.from_numpy(truth)).numpy())
+        return list(self._arrays(suite, source, first, prompts)["videos"])
+
+    def _arrays(
+        self, suite: str, source: Source, first: int, prompts: Sequence[Prompt]
+    ) -> dict[str, ndarray]:
+        """Return what `_make` makes of a batch, from the folder if it is there."""
         path, key = self.folder / f"{suite}-{source}-{first:04d}.npz", self._key(source, prompts)
         found = _take_up(path, key)
-        if found is not None:
-            return list(found["videos"])
-        if source == "model":
-            videos = generate_batch(self.pipeline, prompts)
-        else:
-            videos = self._render(prompts)
-        _keep(path, key, videos=np.stack(videos))
-        return videos
+        if found is None:
+            found = self._make(source, prompts)
+            _keep(path, key, **found)
+        return found
 
-    def _render(self, prompts: Sequence[Prompt]) -> list[Video]:
-        spec = self.pipeline.spec
-        size = spec.sizes["1:1"]
-        times = np.arange(spec.num_frames) / spec.fps
+    def _make(self, source: Source, prompts: Sequence[Prompt]) -> dict[str, ndarray]:
+        """Return the `videos` (b t h w 3, uint8) of a source, and what else is kept with them."""
+        assert source == "truth", source
+        times = np.arange(self.num_frames) / self.fps
         scenes = [prompt.scene for prompt in prompts]
-        video, _ = render(scenes, times, size.height, size.width, compiled=self.compiled)
-        return list(video.numpy())
+        video, _ = render(scenes, times, *self.size, compiled=self.compiled)
+        return {"videos": video.numpy()}
+
+    def _made_by(self, source: Source, prompts: Sequence[Prompt]) -> dict[str, Any]:
+        """Return what the clips of a source depend on besides the prompts, JSON-ready."""
+        return {}
 
     def _key(self, source: Source, prompts: Sequence[Prompt], judges: str = "") -> str:
-        spec, hashes = self.pipeline.spec, self.pipeline.hashes
         parts: dict[str, Any] = {
             "world": self._world(prompts),
             "judges": judges,
             "prompts": [p.to_dict() for p in prompts],
-            "clip": [spec.fps, spec.num_frames],
+            "clip": [self.fps, self.num_frames],
+            **self._made_by(source, prompts),
         }
-        if source == "vae":
-            parts["vae"] = hashes.get("vae.safetensors", spec.name)
-        if source == "model":
-            made_by = {k: v for k, v in hashes.items() if k != "upsampler.safetensors"}
-            parts["model"] = [spec.name, dict(sorted(made_by.items()))]
-            parts["settings"] = [spec.steps, spec.shift, spec.guidance_scale, spec.guidance]
-            parts["settings"] += [spec.solver, spec.negative_prompt, str(self.pipeline.dtype)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _world(self, prompts: Sequence[Prompt]) -> str:
@@ -148,6 +151,54 @@ class Studio:
         if texts not in self.worlds:
             self.worlds[texts] = fingerprint([p.scene for p in prompts])
         return self.worlds[texts]
+
+
+class Studio(Viewing):
+    """Makes and judges the clips of a model, and what its VAE leaves of the truth.
+
+    Raises `KineographError` where `pipeline`, a model, cannot make what the judges look at.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, judges: Judges, judges_hash: str, folder: Path, *, compiled: bool
+    ) -> None:
+        spec = pipeline.spec
+        base = spec.sizes["1:1"]
+        super().__init__(
+            judges,
+            judges_hash,
+            folder,
+            size=(base.height, base.width),
+            num_frames=spec.num_frames,
+            fps=spec.fps,
+            compiled=compiled,
+        )
+        self.pipeline = pipeline
+
+    def videos(
+        self, suite: str, source: Source, first: int, prompts: Sequence[Prompt]
+    ) -> list[Video]:
+        """Return the clips of a batch at the base size."""
+        if source == "vae":  # quick to make from the render, which is kept
+            truth = np.stack(self.videos(suite, "truth", first, prompts))
+            return list(through_vae(self.pipeline.vae, torch.from_numpy(truth)).numpy())
+        return super().videos(suite, source, first, prompts)
+
+    def _make(self, source: Source, prompts: Sequence[Prompt]) -> dict[str, ndarray]:
+        if source == "model":
+            return {"videos": np.stack(generate_batch(self.pipeline, prompts))}
+        return super()._make(source, prompts)
+
+    def _made_by(self, source: Source, prompts: Sequence[Prompt]) -> dict[str, Any]:
+        spec, hashes = self.pipeline.spec, self.pipeline.hashes
+        if source == "vae":
+            return {"vae": hashes.get("vae.safetensors", spec.name)}
+        if source == "truth":
+            return {}
+        made_by = {k: v for k, v in hashes.items() if k != "upsampler.safetensors"}
+        settings: list[Any] = [spec.steps, spec.shift, spec.guidance_scale, spec.guidance]
+        settings += [spec.solver, spec.negative_prompt, str(self.pipeline.dtype)]
+        return {"model": [spec.name, dict(sorted(made_by.items()))], "settings": settings}
 
 
 def _take_up(path: Path, key: str) -> dict[str, ndarray] | None:

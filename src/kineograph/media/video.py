@@ -23,7 +23,7 @@ from numpy import ndarray
 
 from kineograph.errors import RequestError
 from kineograph.media.colour import FrameToRgb
-from kineograph.media.encoders import ENCODERS, Encoder
+from kineograph.media.encoders import ENCODERS, REPEATABLE_ENCODERS, Encoder
 from kineograph.media.files import PendingFile, refuse_os_errors
 from kineograph.media.output import check_output
 
@@ -39,18 +39,21 @@ def open_writer(
     width: int,
     height: int,
     format: str | None = None,
+    *,
+    repeatable: bool = False,
 ) -> VideoWriter:
     """Open a video to write frames to; a context manager.
 
     `format` is mp4 (H.264), webm (VP9), gif or png (a folder of pictures), by default what
     the path says. The file appears under its name when the block ends, complete, or not at
-    all: on an exception or an interrupt nothing is left behind.
+    all: on an exception or an interrupt nothing is left behind. `repeatable` makes the same
+    bytes of the same frames in mp4 too, which costs size (encoders.py).
 
     Raises:
         RequestError: see `check_output`.
     """
     format = check_output(path, format, height=height, width=width, fps=fps)
-    return VideoWriter(path, format, _exact(fps), width, height)
+    return VideoWriter(path, format, _exact(fps), width, height, repeatable=repeatable)
 
 
 class VideoWriter:
@@ -60,7 +63,14 @@ class VideoWriter:
     """
 
     def __init__(
-        self, path: str | Path, format: str, fps: Fraction, width: int, height: int
+        self,
+        path: str | Path,
+        format: str,
+        fps: Fraction,
+        width: int,
+        height: int,
+        *,
+        repeatable: bool = False,
     ) -> None:
         self.path, self.format = Path(path), format
         self.fps, self.width, self.height = fps, width, height
@@ -70,7 +80,8 @@ class VideoWriter:
         self._error: BaseException | None = None
         self._queue: queue.Queue[UInt8[ndarray, "h w 3"] | None] = queue.Queue(QUEUE_FRAMES)
         try:
-            self._encoder: Encoder = ENCODERS[format](self._pending.temporary, fps, width, height)
+            make = (REPEATABLE_ENCODERS if repeatable else ENCODERS)[format]
+            self._encoder: Encoder = make(self._pending.temporary, fps, width, height)
         except BaseException as error:
             self._pending.discard()
             self._refuse(error)

@@ -1,0 +1,176 @@
+"""The flags of every command, as data for argparse; what they do is in cli.py."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from kineograph.presets import DEFAULT_MODEL
+from kineograph.request import GenerationRequest, kind_of, option_of
+from kineograph.spec import ASPECT_RATIOS
+
+STAGES = ("vae", "tokenizer", "text", "latents", "dit", "upsampler")  # those of train/stages.py
+
+
+def add_generate(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `kineo generate`."""
+    for field in fields(GenerationRequest):
+        option = option_of(field)
+        flag = "--" + field.name.replace("_", "-")
+        names = {"prompt": ["prompt"], "output": ["-o", flag]}.get(field.name, [flag])
+        settings: dict[str, Any] = {"nargs": "?"} if field.name == "prompt" else {}
+        parser.add_argument(
+            *names, type=kind_of(field), metavar=option.metavar, help=option.help, **settings
+        )
+    parser.add_argument(
+        "--from",
+        dest="sidecar",
+        type=Path,
+        metavar="OUT.json",
+        help="make a recorded clip again from its sidecar, frame for frame; flags given beside "
+        "it overrule it; written beside it as NAME-again",
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with this command where it was interrupted"
+    )
+    parser.add_argument(
+        "--preview", action="store_true", help="show frames in the terminal where it can"
+    )
+    parser.add_argument(
+        "--threads", type=at_least(1), metavar="N", help="CPU threads to use (default: all cores)"
+    )
+
+
+def add_world_sample(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `kineo world sample`."""
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+    _add_draws(parser, count=8)
+
+
+def add_world_sheet(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `kineo world sheet`."""
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE.png", help="picture to write"
+    )
+    _add_draws(parser, count=24)
+
+
+def _add_draws(parser: argparse.ArgumentParser, count: int) -> None:
+    parser.add_argument(
+        "--count", type=at_least(1), default=count, metavar="N", help="number of scenes"
+    )
+    parser.add_argument(
+        "--seed", type=at_least(0), default=0, metavar="N", help="seed of the first scene"
+    )
+    parser.add_argument(
+        "--aspect-ratio", choices=ASPECT_RATIOS, default="1:1", help="width to height"
+    )
+    parser.add_argument(
+        "--compile",
+        dest="compiled",
+        action="store_true",
+        help="compile the renderer first: pays for many clips, needs a C++ compiler",
+    )
+
+
+def add_world_suite(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `kineo world suite`."""
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+    _add_suite(parser)
+    parser.add_argument(
+        "--prompts", type=at_least(1), metavar="N", help="prompts a suite (default: all)"
+    )
+    parser.add_argument(
+        "--size",
+        type=at_least(1),
+        default=512,
+        metavar="PIXELS",
+        help="side of the first frames, a multiple of 64 up to 1024",
+    )
+
+
+def add_train(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `kineo train`."""
+    parser.add_argument("kind", choices=STAGES, help="stage to run, in this order")
+    parser.add_argument("recipe", type=Path, metavar="RECIPE.py", help="recipe, a Python file")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="RUNDIR/KIND",
+        help="folder of the stage's checkpoints and plots; earlier stages are looked for beside it",
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the last checkpoint, if there is one"
+    )
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="where to train"
+    )
+    parser.add_argument(
+        "--minutes",
+        type=at_least(1),
+        metavar="N",
+        help="stop after so long, with a checkpoint and exit status 130",
+    )
+
+
+def add_assemble(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `kineo assemble`."""
+    parser.add_argument("run_folder", type=Path, metavar="RUNDIR", help="folder of the stages")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FOLDER", help="folder to write"
+    )
+
+
+def add_evaluate(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `kineo evaluate`."""
+    parser.add_argument(
+        "--model",
+        metavar="NAME",
+        help=f"name of the model; see `kineo models` (default {DEFAULT_MODEL})",
+    )
+    parser.add_argument(
+        "--videos",
+        type=Path,
+        metavar="FOLDER",
+        help="in the place of a model's clips, videos named by the ids of their prompts: "
+        "ID.mp4, .webm, .mov, .mkv or .gif",
+    )
+    _add_suite(parser)
+    parser.add_argument(
+        "--prompts",
+        metavar="N/FILE",
+        help="prompts a suite (default: all); with --videos the file of their prompts, which "
+        "`kineo world suite` writes",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder of the report"
+    )
+
+
+def _add_suite(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--suite", metavar="NAME", help="suite of prompts (default: all)")
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add the flag of a model's name."""
+    parser.add_argument(
+        "--model",
+        default=DEFAULT_MODEL,
+        metavar="NAME",
+        help="name of the model; see `kineo models`",
+    )
+
+
+def at_least(low: int) -> Callable[[str], int]:
+    """Return a reader of whole numbers from `low` on; it raises `ArgumentTypeError`."""
+    def number(text: str) -> int:
+        value = int(text) if text.strip().isdecimal() else low - 1
+        if value < low:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number of {low} or more")
+        return value
+
+    return number
