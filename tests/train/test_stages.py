@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from kineograph import cli
+from kineograph import cli, flags
 from kineograph.errors import RequestError
 from kineograph.presets import TINY
 from kineograph.train import main, stages
@@ -53,7 +53,7 @@ def recipes(tmp_path) -> dict[str, Path]:
 
 
 def test_the_command_line_offers_the_stages_in_their_order():
-    assert tuple(STAGES) == cli.STAGES == tuple(RECIPES)
+    assert tuple(STAGES) == flags.STAGES == tuple(RECIPES)
 
 
 def test_an_unknown_stage_is_refused(recipes, tmp_path):

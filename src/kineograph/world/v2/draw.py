@@ -8,14 +8,16 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from kineograph.world.gbuffer import FIRST_OBJECT
 from kineograph.world.v2.camera import project, track
 from kineograph.world.v2.laws import penetration
 from kineograph.world.v2.layout import ASPECTS, fits, places
 from kineograph.world.v2.pack import OWNER, Frames, pack
 from kineograph.world.v2.play import Play
-from kineograph.world.v2.render import seen_parts
+from kineograph.world.v2.render import render_frames, seen_parts
 from kineograph.world.v2.scene import (
     CAMERA_MOVES,
     CAN,
@@ -69,6 +71,7 @@ SEVERAL_SHOTS = 0.12
 MIN_PIXELS = 30  # of 128 x 128, that a caption's object shows where it is looked for
 MIN_SHARE = 0.4  # of an object's pixels that nothing hides
 MIN_TRAVEL = 8.0  # pixels of 128 x 128 that a stated direction moves
+MIN_CONTRAST = 0.05  # of 1, between an object and what is next to it
 APART = 0.005  # radii; what is deeper in something else touches what it should not
 LOOK_SIDE = 48  # pixels, side of the small picture that this is seen in
 LOOKS = 9  # instants of it
@@ -232,6 +235,39 @@ def shares_seen(play: Play, times: Array) -> tuple[Array, Array]:
     return np.stack(both), np.stack(both) / np.maximum(np.stack(alone), 1e-9)
 
 
+def contrast(play: Play, times: Array) -> Array:
+    """Return how each object differs from what is around it at some times, `n t`.
+
+    The largest of the differences of red, green and blue between the mean of its pixels and
+    that of the pixels next to it, in display space; 0 where it is not seen.
+    """
+    frames = pack([play], [times])
+    height, width = picture_size(play.scene.aspect_ratio, LOOK_SIDE)
+    g = render_frames(frames, height, width, buffers=False)
+    found = np.zeros((len(play.scene.objects), len(times)))
+    for i in range(len(found)):
+        mine = (g.owner == FIRST_OBJECT + i).float()
+        near = F.max_pool2d(mine[:, None], 5, stride=1, padding=2)[:, 0] - mine
+        for n in range(len(times)):
+            if mine[n].any() and near[n].any():
+                inside = g.colour[n][mine[n] > 0].mean(0)
+                found[i, n] = float((inside - g.colour[n][near[n] > 0].mean(0)).abs().max())
+    return found
+
+
+def _whole(play: Play, i: int) -> bool:
+    """Return whether all pieces of a row or a stack are in the picture at first."""
+    scene = play.scene
+    height, width = picture_size(scene.aspect_ratio, 128)
+    start = np.zeros(1)
+    for piece in play.pieces:
+        if piece.thing == i:
+            column, row, _ = project(track(scene, start), piece.position(start), height, width)[0]
+            if not (0.04 * width < column < 0.96 * width and 0.06 * height < row < height):
+                return False
+    return True
+
+
 def all_visible(play: Play) -> bool:
     """Return whether each object, and what it does, can be seen in the clip."""
     scene = play.scene
@@ -244,6 +280,8 @@ def all_visible(play: Play) -> bool:
         # What moves may leave in the end; what stands stays in view.
         if seen[i].mean() < 0.7 or not seen[i, :3].all():
             return False
+        if thing.count > 1 and not _whole(play, i):
+            return False
         if thing.motion == "collide":
             when = play.truth[i].get("contact")
             if when is None or when > 0.75 * scene.seconds:
@@ -255,7 +293,8 @@ def all_visible(play: Play) -> bool:
             ppm = project(camera, x, height, width)[:, 2]
             if np.abs(moved[:, 0] * ppm)[seen[i]].max(initial=0.0) < MIN_TRAVEL:
                 return False
-    return True
+    looks = contrast(play, np.array([0.0, 0.5, 0.9]) * scene.seconds)
+    return bool((looks[:, 0] > MIN_CONTRAST).all() and (looks.max(1) > 2 * MIN_CONTRAST).all())
 
 
 def keeps_apart(play: Play) -> bool:
