@@ -14,9 +14,11 @@ from functools import cache
 from itertools import product
 from typing import Literal
 
+from kineograph.world import atoms as cutting
 from kineograph.world import captions_en as en
 from kineograph.world import captions_zh as zh
 from kineograph.world import lexicon as lex
+from kineograph.world.atoms import BREAKS, CONJUNCTIONS
 from kineograph.world.captions import known_words
 from kineograph.world.lexicon import Words, inflect
 from kineograph.world.scene import CAMERA_MOVES
@@ -32,9 +34,6 @@ Role = Literal[
 Form = Literal["base", "third", "ing", "passive", "any"]
 
 ZH_CAMERA_NOUN = "镜头"  # begins most of ZH_CAMERA; what follows is the camera's verb
-BREAKS = frozenset(".,;:!?()[]…—–，。；：！？（）【】")
-CONJUNCTIONS = frozenset("&、")
-_TOKEN = re.compile(r"[\u4e00-\u9fff]|[^\W_\u4e00-\u9fff]+(?:['’][^\W_\u4e00-\u9fff]+)*|[^\w \t]")
 
 
 @dataclass(frozen=True)
@@ -46,26 +45,8 @@ class Sense:
     form: Form = "any"
 
 
-@dataclass(frozen=True)
-class Atom:
-    """A piece of a text: a phrase with its senses, a known word without any, or an unknown one."""
-
-    text: str
-    senses: tuple[Sense, ...] = ()
-    known: bool = True
-    held: bool = False
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """Phrases by their tokens; fillers are known words that state nothing by themselves."""
-
-    senses: Mapping[tuple[str, ...], tuple[Sense, ...]]
-    fillers: frozenset[tuple[str, ...]]
-    trained: frozenset[tuple[str, ...]]  # phrases and fillers that are not held out
-    longest: int
-
-
+Atom = cutting.Atom[Sense]
+Vocabulary = cutting.Vocabulary[Sense]
 Row = tuple[str, bool, Sense]  # phrase, whether it is held out, sense
 Option = tuple[str, bool, tuple[tuple[str, str], ...]]  # what may fill a slot, held, facts
 NOTHING: Option = ("", False, ())
@@ -207,71 +188,17 @@ def _chinese_verbs() -> Iterator[Row]:
                 yield phrase, held, Sense("shot", facts)
 
 
-def _tokens(text: str) -> list[re.Match[str]]:
-    """English words, single Chinese characters, and the marks that mean something."""
-    return [
-        m for m in _TOKEN.finditer(text)
-        if m.group()[0].isalnum() or m.group() in BREAKS | CONJUNCTIONS
-    ]  # fmt: skip
-
-
-def _key(phrase: str) -> tuple[str, ...]:
-    return tuple(m.group().lower() for m in _tokens(phrase))
-
-
 @cache
 def vocabulary() -> Vocabulary:
     """Everything that captions can contain, from the tables as they are at the first call."""
-    senses: dict[tuple[str, ...], dict[Sense, None]] = {}
-    trained: set[tuple[str, ...]] = set()
-    for rows in (_named(), _signs(), _english_verbs(), _chinese_verbs()):
-        for phrase, held, sense in rows:
-            senses.setdefault(_key(phrase), {})[sense] = None
-            if not held:
-                trained.add(_key(phrase))
-    for marks, sense in ((BREAKS, Sense("break")), (CONJUNCTIONS, Sense("and"))):
-        senses |= {(mark,): {sense: None} for mark in marks}
-        trained |= {(mark,) for mark in marks}
-    fillers = {_key(word) for word in known_words(heldout=True)}
-    fillers |= {(word,) for key in senses for word in key if word.isascii()}
-    trained |= {_key(word) for word in known_words()}
-    trained |= {(word,) for key in trained for word in key if word.isascii()}
-    return Vocabulary(
-        {key: tuple(found) for key, found in senses.items()},
-        frozenset(fillers),
-        frozenset(trained),
-        max(len(key) for key in (*senses, *fillers)),
+    return cutting.collect(
+        (row for rows in (_named(), _signs(), _english_verbs(), _chinese_verbs()) for row in rows),
+        ((BREAKS, Sense("break")), (CONJUNCTIONS, Sense("and"))),
+        known_words(heldout=True),
+        known_words(),
     )
-
-
-def _adjoin(left: re.Match[str], right: re.Match[str]) -> bool:
-    """Whether two tokens are Chinese characters side by side."""
-    chinese = all("\u4e00" <= m.group() <= "\u9fff" for m in (left, right))
-    return chinese and left.end() == right.start()
 
 
 def atoms(text: str) -> list[Atom]:
     """Cut a text into the longest known phrases, else fillers, else unknown words."""
-    words, tokens = vocabulary(), _tokens(text)
-    keys = tuple(m.group().lower() for m in tokens)
-    spans: list[tuple[int, int]] = []  # from one token to before another; known if not in unknown
-    unknown: set[int] = set()
-    at = 0
-    while at < len(keys):
-        lengths = range(min(words.longest, len(keys) - at), 0, -1)
-        size = next((n for n in lengths if keys[at : at + n] in words.senses), 0)
-        size = size or next((n for n in lengths if keys[at : at + n] in words.fillers), 0)
-        start = at
-        if not size:
-            if at - 1 in unknown and _adjoin(tokens[at - 1], tokens[at]):
-                start, _ = spans.pop()
-            unknown.add(at)
-        at += size or 1
-        spans.append((start, at))
-    found = []
-    for first, last in spans:
-        piece = text[tokens[first].start() : tokens[last - 1].end()]
-        key, known = keys[first:last], first not in unknown
-        held = known and key not in words.trained
-        found.append(Atom(piece, words.senses.get(key, ()) if known else (), known, held))
-    return found
+    return cutting.cut(text, vocabulary())
