@@ -53,6 +53,10 @@ def build_parser() -> argparse.ArgumentParser:
     flags.add_world_sheet(_command(what, "sheet", "write a contact sheet of scenes", world_sheet))
     sub = _command(what, "suite", "write prompts and first frames to test any model", world_suite)
     flags.add_world_suite(sub)
+    sub = _command(what, "gallery", "write a page of films of the world", world_gallery)
+    flags.add_world_gallery(sub)
+    sub = _command(what, "shards", "write a data set of clips, sound and truth", world_shards)
+    flags.add_world_shards(sub)
 
     flags.add_train(_command(commands, "train", "run one stage of training by its recipe", train))
     flags.add_assemble(
@@ -190,6 +194,43 @@ def world_suite(args: argparse.Namespace) -> None:
             on_progress=lambda done, total: on_event(Event("first frames", done, total)),
         )
     print(path)
+
+
+def world_gallery(args: argparse.Namespace) -> None:
+    """Write a page of films of the world."""
+    from kineograph.produce import Event
+    from kineograph.world.v2.gallery import write_gallery
+
+    with progress() as on_event:
+        write_gallery(
+            args.out,
+            scenes=args.scenes,
+            seed=args.seed,
+            side=args.size,
+            compiled=args.compiled,
+            on_progress=lambda done, total: on_event(Event("films", done, total)),
+        )
+    print(args.out / "index.html")
+
+
+def world_shards(args: argparse.Namespace) -> None:
+    """Write a data set of clips, sound and truth."""
+    from kineograph.produce import Event
+    from kineograph.world.shards import write_shards
+    from kineograph.world.v2.clips import generator
+
+    with progress() as on_event:
+        write_shards(
+            args.out,
+            generator(args.size, compiled=args.compiled, train=not args.held_out),
+            clips=args.clips,
+            seed=args.seed,
+            clips_per_shard=args.clips_per_shard,
+            worker=args.worker,
+            workers=args.workers,
+            on_progress=lambda found: on_event(Event("clips", found.done, found.total)),
+        )
+    print(args.out)
 
 
 def _drawn(args: argparse.Namespace) -> dict[str, Any]:

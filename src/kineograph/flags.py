@@ -68,6 +68,10 @@ def _add_draws(parser: argparse.ArgumentParser, count: int) -> None:
     parser.add_argument(
         "--aspect-ratio", choices=ASPECT_RATIOS, default="1:1", help="width to height"
     )
+    _add_compile(parser)
+
+
+def _add_compile(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compile",
         dest="compiled",
@@ -90,6 +94,47 @@ def add_world_suite(parser: argparse.ArgumentParser) -> None:
         metavar="PIXELS",
         help="side of the first frames, a multiple of 64 up to 1024",
     )
+
+
+def add_world_gallery(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `kineo world gallery`."""
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+    parser.add_argument(
+        "--scenes", type=at_least(1), default=12, metavar="N", help="scenes drawn at random"
+    )
+    parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="seed of them")
+    _add_size(parser, 192)
+    _add_compile(parser)
+
+
+def add_world_shards(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `kineo world shards`."""
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+    parser.add_argument(
+        "--clips", type=at_least(1), required=True, metavar="N", help="clips in all"
+    )
+    parser.add_argument(
+        "--seed", type=at_least(0), default=0, metavar="N", help="seed of the first clip"
+    )
+    parser.add_argument(
+        "--clips-per-shard", type=at_least(1), default=256, metavar="N", help="clips of one shard"
+    )
+    parser.add_argument(
+        "--worker", type=at_least(0), default=0, metavar="K", help="which worker this is, from 0"
+    )
+    parser.add_argument("--workers", type=at_least(1), default=1, metavar="N", help="of how many")
+    parser.add_argument(
+        "--held-out", action="store_true", help="draw combinations that training must not see too"
+    )
+    _add_size(parser, 128)
+    _add_compile(parser)
+
+
+def _add_size(parser: argparse.ArgumentParser, default: int) -> None:
+    parser.add_argument(
+        "--size", type=at_least(16), default=default, metavar="PIXELS",
+        help="side of a square frame, a multiple of 16; others have its area",
+    )  # fmt: skip
 
 
 def add_train(parser: argparse.ArgumentParser) -> None:

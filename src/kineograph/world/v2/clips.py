@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from kineograph.errors import RequestError
 from kineograph.media.audio import add_sound
 from kineograph.media.video import open_writer
 from kineograph.world.shard_files import Clip
@@ -27,6 +28,7 @@ from kineograph.world.v2.truth import truth
 
 Array = NDArray[np.float64]
 
+SMALLEST = 64  # pixels a side
 CAPTIONS = 2  # of each language, of each clip of a data set
 
 
@@ -50,7 +52,10 @@ def generator(
     """Return what makes the clips of a data set: clip i is the scene of seed i.
 
     `train` keeps every held-out combination out; aspect ratios take turns by chance.
+    Raises `RequestError` for a size that is not allowed.
     """
+    if side < SMALLEST or side % 16:
+        raise RequestError(f"size {side} is not allowed; multiples of 16 from {SMALLEST} are")
 
     def make(seed: int) -> Clip:
         rng = random.Random(f"kineograph clip {VERSION} {seed}")
