@@ -26,7 +26,7 @@ from kineograph.world.v2.weather import fall
 Array = NDArray[np.float64]
 
 OVERLAP = 0.5  # s, that a dissolve, fade or wipe takes, half of it before the cut
-CHUNK = 16  # frames
+CHUNK = 32  # frames
 
 
 def frame_times(seconds: float, fps: float = FPS) -> Array:

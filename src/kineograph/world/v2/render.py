@@ -32,7 +32,7 @@ SUN_JITTER = ((-0.035, -0.012), (0.012, -0.035), (0.035, 0.012), (-0.012, 0.035)
 # Pixels whose neighbour differs by more, of 1, get all four samples.
 CONTRAST = 0.06
 CROWD = 32  # pixels of a block of those
-CHUNK_SAMPLES = {"cpu": 1 << 18, "cuda": 1 << 24}
+CHUNK_SAMPLES = {"cpu": 1 << 19, "cuda": 1 << 24}  # more gain little
 
 
 def _sun_part(y: Tensor, x: Tensor) -> Tensor:
