@@ -69,6 +69,10 @@ def test_everything_that_can_be_named_can_be_drawn():
         ({"motion": "spin", "direction": None}, "can 'spin': 'ball' is not"),
         ({"then": "float"}, "then 'float' is not one of None, recolour"),
         ({"then": "recolour", "colour_to": "red"}, "colour_to 'red'"),
+        (
+            {"shape": "cone", "motion": "still", "direction": None, "speed": None, "then": "spin"},
+            "can then 'spin': 'cone'",
+        ),
         ({"order": 2}, "order 2 is not one of 0, 1"),
     ],
 )

@@ -49,6 +49,7 @@ from kineograph.world.v2.scene import (
     Scene,
     SceneObject,
     Shot,
+    able,
     check,
 )  # fmt: skip
 from kineograph.world.v2.simulate import simulate
@@ -112,18 +113,12 @@ class _Draw:
             self.objects += [thing, partner]
             return
         if motion in SEQUELS and self.rng.random() < SEQUEL:
-            allowed = [s for s in SEQUELS[motion] if self._may_follow(thing, s)]
+            allowed = [s for s in SEQUELS[motion] if thing.shape in able(thing.material, s)]
             if allowed:
                 thing = replace(thing, then=self.rng.choice(allowed))
                 if thing.then == "recolour":
                     thing = self._with_hue(thing)
         self.objects.append(thing)
-
-    def _may_follow(self, thing: SceneObject, motion: str) -> bool:
-        shapes = CAN[motion]
-        if motion == "spin" and thing.material == "striped":
-            shapes += SPINS_WHEN_STRIPED
-        return thing.shape in shapes
 
     def _with_hue(self, thing: SceneObject) -> SceneObject:
         return replace(thing, colour_to=self.rng.choice([c for c in COLOURS if c != thing.colour]))

@@ -32,7 +32,6 @@ from kineograph.world.v2.scene import (
     SIZES,
     SKIES,
     SPEEDS,
-    SPINS_WHEN_STRIPED,
     STYLES,
     SUPPORTS,
     TRANSITIONS,
@@ -43,6 +42,7 @@ from kineograph.world.v2.scene import (
     Scene,
     SceneObject,
     Shot,
+    able,
     check,
 )  # fmt: skip
 
@@ -51,9 +51,9 @@ def random_object(rng: random.Random, motions: tuple[str, ...]) -> SceneObject:
     """Draw an object that does one of some motions, without a partner."""
     motion = rng.choice(motions)
     material = rng.choice(MATERIALS)
-    round_too = motion == "spin" and material == "striped"
-    shape = rng.choice(CAN[motion] + (SPINS_WHEN_STRIPED if round_too else ()))
-    then = rng.choice(SEQUELS[motion]) if motion in SEQUELS and rng.random() < 0.25 else None
+    shape = rng.choice(able(material, motion))
+    sequels = [m for m in SEQUELS.get(motion, ()) if shape in able(material, m)]
+    then = rng.choice(sequels) if sequels and rng.random() < 0.25 else None
     colour = rng.choice(COLOURS)
     turns = "recolour" in (motion, then)
     return SceneObject(

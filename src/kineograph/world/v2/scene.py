@@ -202,6 +202,12 @@ def scene_from_dict(data: dict[str, Any]) -> Scene:
     return Scene(**{**data, "objects": objects, "shots": shots, "relations": relations})
 
 
+def able(material: str, motion: str) -> tuple[str, ...]:
+    """Return the shapes that can do a motion, of a material."""
+    striped = motion == "spin" and material == "striped"
+    return CAN[motion] + (SPINS_WHEN_STRIPED if striped else ())
+
+
 def _among(what: str, value: object, allowed: tuple[Any, ...]) -> None:
     if value not in allowed:
         names = ", ".join(str(a) for a in allowed)
@@ -216,9 +222,7 @@ def _check_object(i: int, scene: Scene) -> None:
         ("motion", MOTIONS), ("order", (0, 1)),
     ):  # fmt: skip
         _among(f"{name} {field}", getattr(thing, field), allowed)
-    shapes = CAN[thing.motion]
-    if thing.motion == "spin" and thing.material == "striped":
-        shapes += SPINS_WHEN_STRIPED
+    shapes = able(thing.material, thing.motion)
     _among(f"{name} a shape that can {thing.motion!r}:", thing.shape, shapes)
     directions = DIRECTIONS if thing.motion in DIRECTED else (None,)
     _among(f"{name} direction", thing.direction, directions)
@@ -230,6 +234,9 @@ def _check_object(i: int, scene: Scene) -> None:
     if thing.partner is not None:
         _among(f"{name} motion of its partner", scene.objects[thing.partner].motion, ("still",))
     _among(f"{name} then", thing.then, (None, *SEQUELS.get(thing.motion, ())))
+    if thing.then is not None:
+        shapes = able(thing.material, thing.then)
+        _among(f"{name} a shape that can then {thing.then!r}:", thing.shape, shapes)
     turns = "recolour" in (thing.motion, thing.then)
     hues = tuple(c for c in COLOURS if c != thing.colour) if turns else (None,)
     _among(f"{name} colour_to", thing.colour_to, hues)
