@@ -182,9 +182,13 @@ def world_sheet(args: argparse.Namespace) -> None:
 
 def world_suite(args: argparse.Namespace) -> None:
     """Write prompts and first frames to test any model."""
-    from kineograph.evaluate.prompts import write_suite
+    from kineograph.evaluate import prompts
+    from kineograph.evaluate.v2 import prompts as prompts_v2
     from kineograph.produce import Event
 
+    write_suite: Callable[..., Path] = (
+        prompts.write_suite if args.world == 1 else prompts_v2.write_suite
+    )
     with progress() as on_event:
         path = write_suite(
             args.out,
@@ -271,9 +275,13 @@ def evaluate(args: argparse.Namespace) -> None:
         raise RequestError(
             "--videos needs --prompts FILE, what they show; `kineo world suite` writes it"
         )
-    from kineograph.evaluate.run import score
+    from kineograph.evaluate import run
+    from kineograph.evaluate.prompts import version_of
+    from kineograph.evaluate.v2 import run as run_v2
 
-    score(videos=args.videos, prompts=Path(args.prompts), suite=args.suite, out=args.out)
+    path = Path(args.prompts)
+    score: Callable[..., Any] = run.score if version_of(path) == 1 else run_v2.score
+    score(videos=args.videos, prompts=path, suite=args.suite, out=args.out)
 
 
 def _number_of_prompts(text: str | None) -> int | None:

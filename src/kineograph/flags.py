@@ -83,6 +83,9 @@ def _add_compile(parser: argparse.ArgumentParser) -> None:
 def add_world_suite(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `kineo world suite`."""
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+    parser.add_argument(
+        "--world", type=int, choices=(1, 2), default=1, help="which world's suites (default 1)"
+    )
     _add_suite(parser)
     parser.add_argument(
         "--prompts", type=at_least(1), metavar="N", help="prompts a suite (default: all)"

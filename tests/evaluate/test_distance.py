@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from kineograph.errors import RequestError
-from kineograph.evaluate.distance import _track, distance, features
+from kineograph.evaluate.distance import distance, features, track
 from kineograph.evaluate.judges import TIMES, default_path, load_judges
 from kineograph.evaluate.pool import TEST_SEED, judge_scene
 from kineograph.world.render import render
@@ -72,10 +72,10 @@ def test_an_object_that_is_hidden_is_where_it_was():
     seen = np.zeros((4, 8, 8), np.uint8)
     seen[1, 2:5, 2:5] = 3
     seen[3, 4:7, 4:7] = 3
-    where = _track(seen)
+    where = track(seen)
     assert where[:, 0].tolist() == [3, 3, 3, 5]
     assert where[:, 2].tolist() == [3, 3, 3, 3]
-    assert not _track(np.zeros((4, 8, 8), np.uint8)).any()
+    assert not track(np.zeros((4, 8, 8), np.uint8)).any()
 
 
 def test_too_few_clips_have_no_distance():

@@ -7,8 +7,9 @@ from kineograph.errors import RequestError, WeightsError
 from kineograph.evaluate import run as run_module
 from kineograph.evaluate import sources
 from kineograph.evaluate.judges import Judges, ObjectReading, Reading, save_judges
+from kineograph.evaluate.progress import Progress
 from kineograph.evaluate.report import SuiteResult, _area
-from kineograph.evaluate.run import Progress, main
+from kineograph.evaluate.run import main
 from kineograph.evaluate.scoring import JUDGES
 from kineograph.evaluate.sources import Judged
 from kineograph.evaluate.suites import SUITES, make_prompts

@@ -86,10 +86,10 @@ def test_videos_are_found_by_the_ids_of_their_prompts(tmp_path):
     entries = suite_entries(SUITES["single"], 4)
     for folder in (tmp_path / "none", tmp_path):
         with pytest.raises(RequestError, match=r"not a folder|no video .* single-0000\.mp4"):
-            find_videos(folder, entries)
+            find_videos(folder, [e.id for e in entries])
     for name in ("single-0000.mp4", "single-0001.webm", "single-0002.gif", "other.mp4"):
         (tmp_path / name).touch()
-    found = find_videos(tmp_path, entries)
+    found = find_videos(tmp_path, [e.id for e in entries])
     assert {k: v and v.name for k, v in found.items()} == {
         "single-0000": "single-0000.mp4",
         "single-0001": "single-0001.webm",
@@ -98,7 +98,7 @@ def test_videos_are_found_by_the_ids_of_their_prompts(tmp_path):
     }
     (tmp_path / "single-0001.mp4").touch()
     with pytest.raises(RequestError, match=r"single-0001\.mp4 and single-0001\.webm"):
-        find_videos(tmp_path, entries)
+        find_videos(tmp_path, [e.id for e in entries])
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ DEGREE = 3  # of the kernel
 DRAWS = 200  # of the bootstrap
 
 
-def _track(seen: NDArray[np.uint8]) -> Array:
+def track(seen: NDArray[np.uint8]) -> Array:
     """Return where the largest object is `t 3`: column, row, square root of its area (pixels).
 
     `seen` are the colour indices of a clip's pixels, `t h w`. Where it is hidden it is taken to
@@ -48,13 +48,20 @@ def _track(seen: NDArray[np.uint8]) -> Array:
     return where[np.where(last < 0, found[0], last)]
 
 
+def moved(tracks: Array) -> Array:
+    """Return what tracks `b t k` say of motion, `b m`: places from their mean, steps, changes."""
+    steps = np.diff(tracks, axis=1)
+    parts = (tracks - tracks.mean(1, keepdims=True), steps, np.diff(steps, axis=1))
+    return np.concatenate([p.reshape(len(p), -1) for p in parts], 1)
+
+
 @torch.no_grad()
 def features(judges: Judges, clips: Float[Tensor, "b 13 3 64 64"]) -> Array:
     """Return features `b k` of clips in [-1, 1], as the judges take them (`judges.judged`)."""
     found = []
     for some in clips.split(16):
         seen = judges.segment(some.flatten(0, 1)).unflatten(0, some.shape[:2])
-        tracks = np.stack([_track(s.numpy()) for s in seen])
+        tracks = np.stack([track(s.numpy()) for s in seen])
         counts = [torch.bincount(s[s > 0], minlength=1) for s in seen]
         masks = torch.stack(
             [(s == int(c.argmax())) & (s > 0) for s, c in zip(seen, counts, strict=True)]
@@ -63,10 +70,8 @@ def features(judges: Judges, clips: Float[Tensor, "b 13 3 64 64"]) -> Array:
         whole = torch.cat((some.transpose(1, 2), both), 1)
         motion = judges.motion(whole, follow(some, masks))[0]
         scene = torch.cat(judges.scene(some.transpose(1, 2)), 1)
-        steps = np.diff(tracks, axis=1)
         answers = torch.cat((motion, scene), 1).double().numpy()
-        parts = (tracks - tracks.mean(1, keepdims=True), steps, np.diff(steps, axis=1))
-        found.append(np.concatenate([*(p.reshape(len(p), -1) for p in parts), answers], 1))
+        found.append(np.concatenate((moved(tracks), answers), 1))
     return np.concatenate(found)
 
 

@@ -263,6 +263,12 @@ def default_path() -> Path:
     return Path(str(files("kineograph"))) / "assets" / "judges" / WEIGHTS
 
 
+def half_state(judges: nn.Module) -> dict[str, Tensor]:
+    """Return weights as float16, small tensors as float32: what is written to a file."""
+    state = judges.state_dict()
+    return {name: t.half() if t.ndim > 1 else t for name, t in state.items()}
+
+
 def save_judges(
     path: Path, judges: Judges, on_truth: dict[str, Any], metadata: dict[str, str] | None = None
 ) -> None:
@@ -273,11 +279,7 @@ def save_judges(
         "on_truth": json.dumps(on_truth),
         "world_version": str(WORLD_VERSION),
     }
-    state = {
-        name: tensor.half() if tensor.ndim > 1 else tensor
-        for name, tensor in judges.state_dict().items()
-    }
-    save_tensors(path, state, told | (metadata or {}))
+    save_tensors(path, half_state(judges), told | (metadata or {}))
 
 
 def load_judges(path: Path | None = None) -> tuple[Judges, dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kineograph.evaluate.judges import GATE, trusted
@@ -12,7 +12,8 @@ from kineograph.evaluate.scoring import ROWS
 COLUMNS = {"truth": "truth", "vae": "through VAE", "model": "model", "shuffled": "shuffled"}
 
 
-def _percent(cell: dict[str, Any] | None, *, number: bool = False) -> str:
+def percent(cell: dict[str, Any] | None, *, number: bool = False) -> str:
+    """Return a share in percent with its interval; "-" of none."""
     if cell is None:
         return "-"
     low, high = 100 * cell["low"], 100 * cell["high"]
@@ -25,21 +26,22 @@ def _error(pair: Sequence[float] | None, scale: float = 1.0, unit: str = "") -> 
 
 
 Lines = list[tuple[str, ...]]
+Tables = list[tuple[str, Lines]]  # titles, and lines with the head first
 JUDGES_TITLE = "the judges, when they were trained"
 FAULTS_TITLE = "videos that are missing or cannot be judged"
 
 
-def _tables(report: dict[str, Any]) -> list[tuple[str, Lines]]:
+def _tables(report: dict[str, Any]) -> Tables:
     """Return title and lines, headings first, of every table of a report, with its suite."""
-    tables: list[tuple[str, Lines]] = []
+    tables: Tables = []
     for name, suite in report["suites"].items():
         columns = [c for c in COLUMNS if all(c in cells for cells in suite["rows"].values())]
         titles = (COLUMNS[column] for column in columns)
         lines: Lines = [("right, %", "n", *titles, "constant")]
         for row, cells in suite["rows"].items():
             flag = " *" if cells["truth"]["share"] < GATE else ""
-            shares = [_percent(cells[c]) for c in columns[:-1]]
-            shares.append(_percent(cells["shuffled"], number=True))
+            shares = [percent(cells[c]) for c in columns[:-1]]
+            shares.append(percent(cells["shuffled"], number=True))
             n = str(cells["truth"]["n"])
             lines.append((row + flag, n, *shares, f"{100 * cells['constant']:.1f}"))
         tables.append((f"{name}: {suite['summary']}", lines))
@@ -47,7 +49,7 @@ def _tables(report: dict[str, Any]) -> list[tuple[str, Lines]]:
         lines = [("model, right %", *labels)]
         for row in suite["rows"]:
             parts = (suite["model_by"][label].get(row) for label in labels)
-            lines.append((row, *(_percent(part, number=True) for part in parts)))
+            lines.append((row, *(percent(part, number=True) for part in parts)))
         tables.append((f"{name}: by length and language", lines))
         if "area" in suite:
             areas = ("-" if a is None else f"{a:.2f}" for a in suite["area"].values())
@@ -83,7 +85,7 @@ def _physics_lines(physics: dict[str, Any]) -> Lines:
         lines.append(
             (
                 "best constant" if name == "constant" else name,
-                _percent(row.get("usable"), number=True),
+                percent(row.get("usable"), number=True),
                 "-" if gravity is None else f"{gravity:.2f}",
                 _error(row.get("gravity_error"), 100, "%"),
                 _error(row["restitution_error"]),
@@ -121,11 +123,16 @@ def _notes(report: dict[str, Any]) -> tuple[str, ...]:
 
 def print_report(report: dict[str, Any]) -> None:
     """Print the tables to the terminal."""
+    print_tables(_tables(report))
+
+
+def print_tables(tables: Tables) -> None:
+    """Print titled tables to the terminal; the first line of each is its head."""
     from rich.console import Console  # importing it draws from Python's global generator
     from rich.table import Table
 
     console = Console()
-    for title, lines in _tables(report):
+    for title, lines in tables:
         table = Table(title=title, title_justify="left")
         for i, column in enumerate(lines[0]):
             table.add_column(column, justify="left" if i == 0 else "right")
@@ -146,14 +153,20 @@ th:first-child, td:first-child { text-align: left } img { max-width: 620px; widt
 
 def as_html(report: dict[str, Any]) -> str:
     """Return the report as one page; its pictures lie beside it."""
+    return html_page(report, _tables(report), _notes(report), ROWS)
+
+
+def html_page(
+    report: dict[str, Any], tables: Tables, notes: Sequence[str], rows: Mapping[str, str]
+) -> str:
+    """Return a page: notes, what rows mean, each suite's tables beside its picture, the rest."""
     esc = html.escape
-    tables = _tables(report)
     parts = [
         "<!doctype html><html lang='en'><meta charset='utf-8'>",
         f"<title>Kineograph: {esc(report['model'])}</title><style>{STYLE}</style>",
         f"<h1>{esc(report['model'])}</h1>",
-        *(f"<p>{esc(note)}</p>" for note in _notes(report)),
-        "<p>" + "; ".join(f"<b>{esc(k)}</b>: {esc(v)}" for k, v in ROWS.items()) + "</p>",
+        *(f"<p>{esc(note)}</p>" for note in notes),
+        "<p>" + "; ".join(f"<b>{esc(k)}</b>: {esc(v)}" for k, v in rows.items()) + "</p>",
     ]
     for name in report["suites"]:
         mine = [t for t in tables if t[0].startswith(f"{name}:")]
@@ -161,7 +174,8 @@ def as_html(report: dict[str, Any]) -> str:
         parts += [_html_table(*table) for table in mine]
         parts.append(f"</div><img src='{esc(name)}.png' alt='clips of the suite {esc(name)}'>")
         parts.append("</section>")
-    parts += [_html_table(*t) for t in tables if t[0] in ("held out", FAULTS_TITLE, JUDGES_TITLE)]
+    suites = tuple(f"{name}:" for name in report["suites"])
+    parts += [_html_table(*t) for t in tables if not t[0].startswith(suites)]
     settings = {**report["settings"], **report["weights"]}
     parts.append("<p>" + "<br>".join(esc(f"{k}: {v}") for k, v in settings.items()) + "</p></html>")
     return "\n".join(parts)

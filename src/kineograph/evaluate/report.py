@@ -32,6 +32,7 @@ from kineograph.world.scene import WORLD_VERSION
 PICTURED: tuple[Source, ...] = ("model", "truth")
 PICTURES = 6  # right and as many wrong in a suite's picture
 HELD_OUT = ("pair", "triple")
+SETTINGS = ("steps", "guidance_scale", "solver", "shift")  # of a model, that the report names
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def _suite_report(result: SuiteResult, fps: int, good: frozenset[str]) -> dict[s
     rows: dict[str, dict[str, Any]] = {}
     for name in ROWS:
         if name in columns["truth"]:
-            rows[name] = {c: _cell(table.get(name)) for c, table in tables.items()}
+            rows[name] = {c: cell(table.get(name)) for c, table in tables.items()}
             rows[name]["constant"] = constant[name]
     report: dict[str, Any] = {
         "summary": result.suite.summary,
@@ -113,7 +114,7 @@ def _suite_report(result: SuiteResult, fps: int, good: frozenset[str]) -> dict[s
         "rows": rows,
     }
     report["model_by"] = {
-        label: {name: _cell(share) for name, share in part.items()}
+        label: {name: cell(share) for name, share in part.items()}
         for label, part in _parts(prompts, model, good).items()
     }
     if "colour" in good:  # whose pixels are measured
@@ -132,7 +133,8 @@ def _area(result: SuiteResult, source: Source) -> float | None:
     return median(ratios) if ratios else None
 
 
-def _cell(share: Share | None) -> dict[str, Any] | None:
+def cell(share: Share | None) -> dict[str, Any] | None:
+    """Return a share and its interval, JSON-ready."""
     if share is None:
         return None
     low, high = share.interval
@@ -195,7 +197,7 @@ def _bounces(prompts: Sequence[Prompt], fits: Sequence[Bounce | None]) -> dict[s
     wanted = [RESTITUTION[p.scene.objects[0].material] for p, _ in pairs]
     gravity = [f.gravity for _, f in pairs]
     return {
-        "usable": _cell(Share(len(pairs), len(fits))),
+        "usable": cell(Share(len(pairs), len(fits))),
         "gravity": float(np.median(gravity)) if gravity else None,
         "gravity_error": quantiles([abs(g / GRAVITY - 1) for g in gravity]),
         "restitution_error": quantiles(
@@ -214,7 +216,7 @@ def _examples(
     wrong = [i for i, v in enumerate(verdicts) if not v["all"][0]]
     clips: list[Video] = []
     captions: list[str] = []
-    for i in _spread(right) + _spread(wrong):
+    for i in spread(right, PICTURES) + spread(wrong, PICTURES):
         first = i // BATCH * BATCH
         batch = result.prompts[first : first + BATCH]
         for source in PICTURED:
@@ -226,11 +228,11 @@ def _examples(
     return clips, captions
 
 
-def _spread(indices: list[int]) -> list[int]:
-    """Return up to PICTURES of some indices, evenly spaced: nobody chose them."""
+def spread(indices: list[int], most: int) -> list[int]:
+    """Return up to `most` of some indices, evenly spaced: nobody chose them."""
     if not indices:
         return []
-    places = np.linspace(0, len(indices) - 1, min(PICTURES, len(indices))).round().astype(int)
+    places = np.linspace(0, len(indices) - 1, min(most, len(indices))).round().astype(int)
     return [indices[k] for k in places]
 
 

@@ -7,9 +7,7 @@ Each batch is kept as it is done, so that the command given again goes on.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -17,8 +15,9 @@ from typing import Any
 from kineograph.errors import RequestError
 from kineograph.evaluate.judges import default_path, load_judges
 from kineograph.evaluate.page import print_report
+from kineograph.evaluate.progress import Progress, say
 from kineograph.evaluate.prompts import read_prompts
-from kineograph.evaluate.report import Subject, SuiteResult, write_report
+from kineograph.evaluate.report import SETTINGS, Subject, SuiteResult, write_report
 from kineograph.evaluate.sources import (
     BATCH,
     COMPILE_FROM,
@@ -30,44 +29,10 @@ from kineograph.evaluate.sources import (
     has_compiler,
 )
 from kineograph.evaluate.suites import SUITES, Prompt, Suite, get_suite, make_prompts
+from kineograph.evaluate.v2 import run as v2
 from kineograph.evaluate.videos import Showing, find_videos
 from kineograph.generate import load
 from kineograph.weights.header import sha256
-
-LINE_EVERY = 10.0  # seconds between lines of progress
-SETTINGS = ("steps", "guidance_scale", "solver", "shift")  # of a model, that the report names
-
-
-@dataclass
-class Progress:
-    """Says now and then how far it is and how long it may take; a source's clips cost alike."""
-
-    total: dict[Source, int]
-    say: Callable[[str], None]
-
-    def __post_init__(self) -> None:
-        self.left = dict(self.total)
-        self.spent: dict[Source, float] = dict.fromkeys(self.total, 0.0)
-        self.made: dict[Source, int] = dict.fromkeys(self.total, 0)
-        self.last = monotonic()
-
-    def step(self, suite: str, source: Source, clips: int, seconds: float, done: str) -> None:
-        self.left[source] -= clips
-        if seconds > 0.2:  # a batch taken from the folder says nothing of what is to come
-            self.spent[source] += seconds
-            self.made[source] += clips
-        if monotonic() - self.last > LINE_EVERY:
-            self.last = monotonic()
-            self.say(f"{suite}, {source} {done}{self._eta()}")
-
-    def _eta(self) -> str:
-        if any(n and not self.made[source] for source, n in self.left.items()):
-            return ""
-        seconds = sum(
-            self.spent[source] / self.made[source] * n for source, n in self.left.items() if n
-        )
-        left = f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
-        return f", about {left} left"
 
 
 def main(
@@ -81,6 +46,7 @@ def main(
 ) -> dict[str, Any]:
     """Measure a model and write report.json and report.html to `out`; return the report.
 
+    One of the second world is measured on that world's suites (v2/run.py).
     `prompts` is the most to take from each suite. The renderer is compiled where that pays and
     a C++ compiler is there, unless `compiled` says.
 
@@ -89,12 +55,14 @@ def main(
         WeightsError: the model's or the judges' files are missing or damaged.
         KineographError: no judge is good enough to be used.
     """
+    pipeline = load(model)
+    if pipeline.spec.world_version == v2.VERSION:
+        return v2.main(pipeline, suite, prompts, out, judges_path=judges_path)
     chosen = list(SUITES.values()) if suite is None else [get_suite(suite)]
     if suite is not None and prompts is not None and prompts > chosen[0].prompts:
         raise RequestError(f"suite {suite} has {chosen[0].prompts} prompts, not {prompts}")
     path = default_path() if judges_path is None else judges_path
     judges, on_truth = load_judges(path)
-    pipeline = load(model)
     out.mkdir(parents=True, exist_ok=True)
     plan = [(s, make_prompts(s, min(prompts or s.prompts, s.prompts))) for s in chosen]
     clips = sum(len(p) for _, p in plan)
@@ -130,7 +98,7 @@ def score(
         entries = [entry for entry in entries if entry.suite == get_suite(suite)]
         if not entries:
             raise RequestError(f"{prompts} holds no prompt of suite {suite}")
-    found = find_videos(videos, entries)
+    found = find_videos(videos, [entry.id for entry in entries])
     path = default_path() if judges_path is None else judges_path
     judges, on_truth = load_judges(path)
     out.mkdir(parents=True, exist_ok=True)
@@ -150,8 +118,8 @@ Plan = Sequence[tuple[Suite, list[Prompt]]]
 
 def _measure(studio: Viewing, plan: Plan, sources: Sequence[Source]) -> list[SuiteResult]:
     clips = sum(len(prompts) for _, prompts in plan)
-    _say(f"{clips} prompts in {len(plan)} suites")
-    progress = Progress(dict.fromkeys(sources, clips), _say)
+    say(f"{clips} prompts in {len(plan)} suites")
+    progress = Progress(dict.fromkeys(sources, clips), say)
     return [
         SuiteResult(s, p, {source: _read(studio, s, p, source, progress) for source in sources})
         for s, p in plan
@@ -167,7 +135,7 @@ def _report(
 ) -> dict[str, Any]:
     report = write_report(out, subject, on_truth, results, studio)
     print_report(report)
-    _say(f"wrote {out / 'report.html'}")
+    say(f"wrote {out / 'report.html'}")
     return report
 
 
@@ -183,7 +151,3 @@ def _read(
         done = f"{len(read)}/{len(prompts)}"
         progress.step(suite.name, source, len(batch), monotonic() - begin, done)
     return read
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"kineo: {line}\n")

@@ -123,12 +123,17 @@ def tally(
     return {name: Share(right, n) for name, (right, n) in sums.items() if n}
 
 
+def shift(count: int) -> int:
+    """Return by how many places prompts are moved on, to meet others' clips: an odd number."""
+    return max(1, count // 2 | 1) if count > 1 else 0
+
+
 def shuffled(prompts: Sequence[Prompt]) -> list[Prompt]:
     """Return the prompts moved on by about half: each clip meets another's facts.
 
     An odd step, so that languages change places too.
     """
-    step = max(1, len(prompts) // 2 | 1) if len(prompts) > 1 else 0
+    step = shift(len(prompts))
     return [*prompts[step:], *prompts[:step]]
 
 

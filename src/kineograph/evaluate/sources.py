@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 from zipfile import BadZipFile
 
 import numpy as np
@@ -217,15 +217,29 @@ def _keep(path: Path, key: str, **arrays: ndarray) -> None:
         np.savez_compressed(file, allow_pickle=False, key=np.array(key), **arrays)
 
 
+@runtime_checkable
+class Asked(Protocol):
+    """What a clip is generated from."""
+
+    @property
+    def text(self) -> str: ...
+
+    @property
+    def seed(self) -> int: ...
+
+
 @torch.no_grad()
-def generate_batch(pipeline: Pipeline, prompts: Sequence[Prompt]) -> list[Video]:
+def generate_batch(
+    pipeline: Pipeline, prompts: Sequence[Asked], aspect_ratio: str = "1:1"
+) -> list[Video]:
     """Generate the clips of several prompts side by side, as users get them but not enlarged.
 
     Each has the noise of its own seed; the model's defaults decide all else.
     """
     spec = pipeline.spec
     asked = [
-        resolve(GenerationRequest(p.text, aspect_ratio="1:1", seed=p.seed), spec) for p in prompts
+        resolve(GenerationRequest(p.text, aspect_ratio=aspect_ratio, seed=p.seed), spec)
+        for p in prompts
     ]
     context = torch.cat([encode_prompt(pipeline, r.prompt) for r in asked])
     negative = encode_prompt(pipeline, asked[0].negative_prompt).expand_as(context)
@@ -234,7 +248,7 @@ def generate_batch(pipeline: Pipeline, prompts: Sequence[Prompt]) -> list[Video]
     state = start(noise, spec.solver)
     *_, last = sample(velocity, state, make_sigmas(spec.steps, spec.shift))
     video = torch.cat(list(decode(pipeline, last.x)), 2)
-    size = spec.sizes["1:1"]
+    size = spec.sizes[aspect_ratio]
     return [to_frames(clip[None], size.height, size.width) for clip in video]
 
 

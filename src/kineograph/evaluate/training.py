@@ -19,8 +19,9 @@ from time import monotonic
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from torch import Tensor, nn
+from torch import Tensor
 
+from kineograph.evaluate.fitting import Fitter, draw_weights
 from kineograph.evaluate.judges import (
     CROP_FRAMES,
     MIRRORED_MOTIONS,
@@ -61,69 +62,29 @@ class JudgeRecipe:
     compiled: bool = True  # the renderer, which takes minutes to compile and needs a C++ compiler
 
 
-class Trainer:
+class Trainer(Fitter):
     """Trains one network after the other on a pool of clips."""
 
     def __init__(
         self, recipe: JudgeRecipe, pool: Pool, folder: Path, say: Callable[[str], None]
     ) -> None:
-        self.recipe, self.pool, self.folder, self.say = recipe, pool, folder, say
-        self.judges = Judges()
+        super().__init__(folder, recipe.seed, recipe.lr, recipe.weight_decay, say)
+        self.recipe, self.pool, self.judges = recipe, pool, Judges()
         self.labels, self.things = pool.labels(), pool.things()
-        self._seed("start")
-        for module in self.judges.modules():
-            if isinstance(module, nn.Conv2d | nn.Conv3d | nn.Linear):
-                std = module.weight[0].numel() ** -0.5
-                nn.init.normal_(module.weight, std=std, generator=self.generator)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        draw_weights(self.judges, self.generator)
 
     def run(self) -> Judges:
-        r = self.recipe
-        self._fit("pixel", self.judges.pixel, r.pixel_steps, self._pixel_loss)
-        if not all((self.folder / f"{name}.pt").exists() for name in ("crop", "motion")):
+        r, fit = self.recipe, self.fit
+        fit("pixel", self.judges.pixel, r.pixel_steps, self._pixel_loss)
+        if not all(self.has(name) for name in ("crop", "motion")):
             self._look()  # for those who learn from what the pixel judge sees
-        self._fit("crop", self.judges.crop, r.crop_steps, self._crop_loss)
-        self._fit("scene", self.judges.scene, r.scene_steps, self._scene_loss)
-        self._fit("motion", self.judges.motion, r.motion_steps, self._motion_loss)
+        fit("crop", self.judges.crop, r.crop_steps, self._crop_loss)
+        fit("scene", self.judges.scene, r.scene_steps, self._scene_loss)
+        fit("motion", self.judges.motion, r.motion_steps, self._motion_loss)
         return self.judges.eval().requires_grad_(False)
 
-    def _seed(self, purpose: str) -> None:
-        self.rng = random.Random(f"judges {self.recipe.seed} {purpose}")
-        self.generator = torch.Generator().manual_seed(self.rng.randrange(1 << 62))
-
-    def _fit(self, name: str, net: nn.Module, steps: int, loss_of: Callable[[], Tensor]) -> None:
-        path = self.folder / f"{name}.pt"
-        if path.exists():
-            net.load_state_dict(torch.load(path, weights_only=True))
-            net.eval()
-            return
-        self._seed(name)
-        torch.manual_seed(self.recipe.seed)  # dropout knows no other generator
-        r, begin, mean = self.recipe, monotonic(), 0.0
-        optimizer = torch.optim.AdamW(net.parameters(), r.lr, weight_decay=r.weight_decay)
-        net.train()
-        for step in range(steps):
-            for group in optimizer.param_groups:
-                group["lr"] = r.lr * min(1, (step + 1) / 50) * (1 - step / steps)
-            with torch.autocast("cpu", torch.bfloat16):
-                loss = loss_of()
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-            optimizer.step()
-            mean += (float(loss.detach()) - mean) / min(step + 1, 100)
-            if (step + 1) % 250 == 0 or step + 1 == steps:
-                left = (monotonic() - begin) / (step + 1) * (steps - step - 1)
-                self.say(f"{name} {step + 1}/{steps}: loss {mean:.3f}, {left:.0f} s left")
-        net.eval()
-        torch.save(net.state_dict(), path)
-
-    def _draw(self, low: int, count: int) -> Tensor:
-        return torch.randint(low, (count,), generator=self.generator)
-
     def _pixel_loss(self) -> Tensor:
-        clip, time = self._draw(len(self.pool.frames), 48), self._draw(len(TIMES), 48)
+        clip, time = self.draw(len(self.pool.frames), 48), self.draw(len(TIMES), 48)
         x = torch.cat(
             [self.pool.clips(i[None], self.rng, t[None]) for i, t in zip(clip, time, strict=True)]
         )
@@ -135,7 +96,7 @@ class Trainer:
     @torch.no_grad()
     def _look(self) -> None:
         """Replace the true colours by what the pixel judge sees, half of it in softened clips."""
-        self._seed("look")
+        self.begin("look")
         for start in range(0, len(self.pool.frames), 20):
             index = torch.arange(start, min(start + 20, len(self.pool.frames)))
             x = self.pool.clips(index, self.rng)
@@ -147,11 +108,11 @@ class Trainer:
         self.say("looked at every clip")
 
     def _crop_loss(self) -> Tensor:
-        rows = self.things[self._draw(len(self.things), 128)]
+        rows = self.things[self.draw(len(self.things), 128)]
         seen = self.pool.colours[rows[:, 0]] == (rows[:, 1] + 1)[:, None, None, None]
         # one of the frames in which most of the object is seen: the others do not vote
         best = seen.sum((2, 3)).topk(CROP_FRAMES + 2, dim=1).indices
-        time = best.gather(1, self._draw(CROP_FRAMES + 2, 128)[:, None])[:, 0]
+        time = best.gather(1, self.draw(CROP_FRAMES + 2, 128)[:, None])[:, 0]
         masks = seen[torch.arange(128), time].float()
         x = torch.cat(
             [self.pool.clips(r[:1], self.rng, t[None]) for r, t in zip(rows, time, strict=True)]
@@ -163,7 +124,7 @@ class Trainer:
         return F.cross_entropy(self.judges.crop(crops).float(), rows[:, 2])
 
     def _scene_loss(self) -> Tensor:
-        index = self._draw(len(self.pool.frames), 24)
+        index = self.draw(len(self.pool.frames), 24)
         x, labels = self.pool.clips(index, self.rng), self.labels[index].clone()
         x = torch.cat([soften(p, self.rng, self.generator) for p in x.split(8)])
         if self.rng.random() < 0.5:
@@ -174,7 +135,7 @@ class Trainer:
         return torch.stack(losses).sum()
 
     def _motion_loss(self) -> Tensor:
-        rows = self.things[self._draw(len(self.things), 24)]
+        rows = self.things[self.draw(len(self.things), 24)]
         x, motions = self.pool.clips(rows[:, 0], self.rng), rows[:, 3]
         moves = self.labels[rows[:, 0], 0]
         x = torch.cat([soften(p, self.rng, self.generator) for p in x.split(8)])

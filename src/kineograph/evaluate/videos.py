@@ -29,7 +29,7 @@ NOTHING = Reading(0, "", "", "", ())  # right in nothing
 MISSING = "there is no such video"
 
 
-def find_videos(folder: Path, entries: Sequence[Entry]) -> dict[str, Path | None]:
+def find_videos(folder: Path, ids: Sequence[str]) -> dict[str, Path | None]:
     """Return the video of each prompt by its id, FOLDER/ID.mp4 or another of `ENDINGS`.
 
     Raises:
@@ -38,16 +38,16 @@ def find_videos(folder: Path, entries: Sequence[Entry]) -> dict[str, Path | None
     if not folder.is_dir():
         raise RequestError(f"{folder} is not a folder of videos")
     found: dict[str, Path | None] = {}
-    for entry in entries:
-        paths = [p for end in ENDINGS if (p := folder / f"{entry.id}{end}").is_file()]
+    for name in ids:
+        paths = [p for end in ENDINGS if (p := folder / f"{name}{end}").is_file()]
         if len(paths) > 1:
-            names = " and ".join(path.name for path in paths)
-            raise RequestError(f"{folder} holds {names}: keep one of them")
-        found[entry.id] = paths[0] if paths else None
+            both = " and ".join(path.name for path in paths)
+            raise RequestError(f"{folder} holds {both}: keep one of them")
+        found[name] = paths[0] if paths else None
     if not any(found.values()):
         raise RequestError(
             f"{folder} holds no video of these prompts; they are looked for by their ids, such as "
-            f"{entries[0].id}.mp4 (or {', '.join(ENDINGS[1:])})"
+            f"{ids[0]}.mp4 (or {', '.join(ENDINGS[1:])})"
         )
     return found
 

@@ -9,13 +9,17 @@ from pathlib import Path
 import av
 import numpy as np
 from av.error import FFmpegError
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from numpy import ndarray
 
 from kineograph.errors import RequestError
 from kineograph.media.files import PendingFile, refuse_os_errors
+from kineograph.media.video import sniff
+
+Sound = Float32[ndarray, "n 2"]
 
 BIT_RATE = 128_000  # of both channels together
+SOUND_DECODERS = ("aac", "mp3float", "mp3", "opus", "vorbis", "flac", "pcm_s16le")
 BLOCK = 1 << 16  # samples that are handed over at a time
 
 
@@ -44,6 +48,43 @@ def add_sound(path: str | Path, sound: Float[ndarray, "n 2"], rate: int) -> None
     except BaseException:
         pending.discard()
         raise
+
+
+def read_sound(path: str | Path, seconds: float | None = None) -> tuple[Sound, int] | None:
+    """Return the first sound track of a video and its samples a second; None if it has none.
+
+    A track that none of SOUND_DECODERS reads counts as none.
+
+    Other numbers of channels are mixed to two; `seconds` reads no further.
+
+    Raises:
+        RequestError: the file cannot be read.
+    """
+    try:
+        demuxer = sniff(Path(path))
+        options = {"protocol_whitelist": "file"}
+        with av.open(
+            str(Path(path).resolve()), format=demuxer, container_options=options
+        ) as container:
+            tracks = container.streams.audio
+            if not tracks or tracks[0].codec_context.name not in SOUND_DECODERS:
+                return None
+            rate, count = tracks[0].rate, 0
+            parts: list[ndarray] = []
+            resampler = av.AudioResampler(format="fltp", layout="stereo", rate=rate)
+            for frame in container.decode(tracks[0]):
+                for piece in resampler.resample(frame):
+                    parts.append(piece.to_ndarray().T)
+                    count += len(parts[-1])
+                if seconds is not None and count >= seconds * rate:
+                    break
+    except (FFmpegError, OSError, IndexError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise RequestError(f"cannot read the sound of {path}: {reason}") from error
+    if not parts:
+        return None
+    sound = np.concatenate(parts).astype(np.float32)
+    return (sound if seconds is None else sound[: round(seconds * rate)]), rate
 
 
 def _mux(source: Path, target: Path, sound: Float[ndarray, "n 2"], rate: int) -> None:

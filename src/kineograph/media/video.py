@@ -260,7 +260,7 @@ class VideoReader(Iterator[UInt8[ndarray, "h w 3"]]):
             raise RequestError(f"cannot read {path}: there is no such file")
         if not path.is_file():  # a pipe or a device would block, or never end
             raise RequestError(f"cannot read {path}: it is not a file")
-        demuxer = _sniff(path)
+        demuxer = sniff(path)
         try:
             container = av.open(
                 str(path.resolve()),
@@ -325,7 +325,7 @@ class VideoReader(Iterator[UInt8[ndarray, "h w 3"]]):
         return RequestError(f"cannot read {self.path}: truncated or damaged ({where})")
 
 
-def _sniff(path: Path) -> str:
+def sniff(path: Path) -> str:
     """Return FFmpeg's name of the container, told by the file's first bytes."""
     size = path.stat().st_size
     if not size:

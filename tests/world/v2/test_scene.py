@@ -10,6 +10,7 @@ from kineograph.world.v2.parts import FOOT, HALF_HEIGHT, VOLUME, parts_of
 from kineograph.world.v2.scene import (
     CAN,
     COLOURS,
+    DRAWN_FROM,
     FLOORS,
     MOTIONS,
     SHAPES,
@@ -37,6 +38,10 @@ SCENE = Scene(
 def test_a_scene_comes_back_from_json():
     check(SCENE)
     assert scene_from_dict(json.loads(json.dumps(SCENE.to_dict()))) == SCENE
+    for numbers in DRAWN_FROM:
+        one = replace(SCENE, numbers=numbers)
+        assert scene_from_dict(json.loads(json.dumps(one.to_dict()))) == one
+    assert len({replace(SCENE, numbers=numbers) for numbers in DRAWN_FROM}) == 4
     assert SCENE.seconds == 3.5
     with pytest.raises(RequestError, match="world 1, not 2"):
         scene_from_dict(SCENE.to_dict() | {"version": 1})

@@ -31,13 +31,11 @@ from kineograph.world.v2.scene import (
     Shot,
 )
 from kineograph.world.v2.splits import (
-    EXTRAPOLATIONS,
     HELD_COUNTS,
     HELD_NUMBERS,
     NUMBERS,
     PLAIN,
     SPLITS,
-    beyond,
     drawable,
     english_only,
     held_context,
@@ -46,11 +44,8 @@ from kineograph.world.v2.splits import (
     held_sequence,
     held_shots,
     held_triple,
-    in_gap,
-    inside_gap,
     is_training,
     languages,
-    outside_gap,
     split_of,
 )
 
@@ -132,19 +127,6 @@ def test_a_twentieth_of_the_pairs_is_captioned_in_english_alone():
     assert languages(replace(SCENE, objects=(RED_BALL, other))) == ("en",)
 
 
-def test_the_gap_is_the_middle_tenth_and_what_is_beyond_lies_above():
-    draws = [(n + 0.5) / 1000 for n in range(1000)]
-    assert sum(in_gap(u) for u in draws) == 100
-    assert not any(in_gap(outside_gap(u)) for u in draws)
-    assert all(in_gap(inside_gap(u)) for u in draws)
-    squeezed = [outside_gap(u) for u in draws]
-    assert squeezed == sorted(squeezed) and squeezed[0] < 0.01 and 0.99 < squeezed[-1] < 1
-    near, far = ([beyond(2.0, 4.0, e, u) for u in draws] for e in EXTRAPOLATIONS)
-    assert min(near) > 4.0 and max(near) <= 4.6 < min(far) and max(far) <= 5.2
-    with pytest.raises(ValueError, match=r"0\.5"):
-        beyond(0.0, 1.0, 0.5, 0.1)
-
-
 def varied(**changes):
     return replace(SCENE, **changes)
 
@@ -177,6 +159,9 @@ def test_each_hold_out_is_found_in_a_scene_wherever_it_is():
     assert "temporal" in split_of(varied(shots=shots))
     assert split_of(varied(shots=(Shot(Camera(), 8.0),))) == {"format"}
     assert split_of(varied(aspect_ratio="21:9")) == {"format"}
+    assert split_of(varied(numbers="gap")) == {"interpolation"}
+    assert split_of(varied(numbers="beyond 30")) == {"extrapolation"}
+    assert split_of(varied(numbers="beyond 60")) == {"extrapolation"}
 
 
 def test_relations_numbers_and_sequences_count():

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from kineograph.world.v2.ranges import SPREAD, number, paced
 from kineograph.world.v2.scene import VERSION, Scene, Shot
 
 Array = NDArray[np.float64]
@@ -30,13 +31,12 @@ SPEED_RATES = {
     "orbit": (6.0, 11.0, 18.0),  # deg/s
     "zoom": (0.06, 0.11, 0.17),  # 1/s, of the logarithm of the focal length
 }
-SPEED_INDEX = {"slow": 0, "normal": 1, "fast": 2}
 AXIS = {
     "pan": "pan", "tilt": "tilt", "roll": "roll", "truck": "horizontal", "crane": "vertical",
     "dolly": "depth", "orbit": "orbit", "zoom": "zoom",
 }  # fmt: skip
 POSITIVE = ("right", "up", "in")
-SHAKE = 0.9  # deg, amplitude of a hand
+SHAKE = (0.9 * (1 - SPREAD), 0.9 * (1 + SPREAD))  # deg, amplitude of a hand
 
 
 @dataclass(frozen=True)
@@ -68,20 +68,19 @@ class Pose:
     focal: Array  # t, tangent of half the side of the square frame, over the usual one
 
 
-def rates_of(shot: Shot, rng: random.Random) -> Rates:
-    """Return the rates of a named move, varied by up to 8 %."""
-    vary = rng.uniform(0.92, 1.08)
+def rates_of(shot: Shot, rng: random.Random, numbers: str = "seen") -> Rates:
+    """Return the rates of a named move, drawn where `numbers` says (see `ranges.py`)."""
+    u = rng.random()
     kind, _, way = shot.camera.move.partition(" ")
     if kind == "static":
         return Rates()
     if kind == "handheld":
-        return Rates(shake=SHAKE * vary)
+        return Rates(shake=number(u, SHAKE, numbers))
     axis = AXIS[kind]
     sign = 1.0 if way in POSITIVE else -1.0
-    speed = SPEED_RATES[axis][SPEED_INDEX[str(shot.camera.speed)]]
     # A long shot must not leave its subject: what it covers is bounded.
-    speed *= min(1.0, 4.5 / shot.seconds)
-    return Rates(**{axis: sign * speed * vary})
+    slowed = min(1.0, 4.5 / shot.seconds)
+    return Rates(**{axis: sign * paced(u, SPEED_RATES[axis], shot.camera.speed, numbers, slowed)})
 
 
 @dataclass(frozen=True)
@@ -156,7 +155,7 @@ def shots_of(scene: Scene) -> list[tuple[float, Shot, Stand, Rates]]:
     found, start = [], 0.0
     for k, shot in enumerate(scene.shots):
         rng = random.Random(f"kineograph world {VERSION} {scene.seed} camera {k}")
-        found.append((start, shot, stand_of(scene, k, rng), rates_of(shot, rng)))
+        found.append((start, shot, stand_of(scene, k, rng), rates_of(shot, rng, scene.numbers)))
         start += shot.seconds
     return found
 

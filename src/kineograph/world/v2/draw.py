@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from kineograph.errors import RequestError
 from kineograph.world.gbuffer import FIRST_OBJECT
 from kineograph.world.v2.camera import project, track
 from kineograph.world.v2.laws import penetration
@@ -26,6 +27,7 @@ from kineograph.world.v2.scene import (
     COUNTED,
     DIRECTED,
     DIRECTIONS,
+    DRAWN_FROM,
     FLOORS,
     FPS,
     MATERIALS,
@@ -33,6 +35,7 @@ from kineograph.world.v2.scene import (
     RELATIONS,
     ROOFS,
     SEQUELS,
+    SHOT_SECONDS,
     SIMPLE_SHAPES,
     SIZES,
     SKIES,
@@ -51,6 +54,7 @@ from kineograph.world.v2.scene import (
     Shot,
     able,
     check,
+    has_numbers,
 )  # fmt: skip
 from kineograph.world.v2.simulate import simulate
 
@@ -308,20 +312,40 @@ def play_of(scene: Scene) -> Play:
     return simulate(scene, found)
 
 
+def _numbered(scene: Scene, numbers: str) -> Scene | None:
+    """Return a scene with its numbers from elsewhere, or None if it cannot have them."""
+    if numbers == "seen":
+        return scene
+    if not has_numbers(scene) or scene.seconds > SHOT_SECONDS:
+        return None
+    if numbers == "gap":
+        return replace(scene, numbers=numbers)
+    things = (replace(o, speed=o.speed and "fast") for o in scene.objects)
+    cameras = (replace(s.camera, speed=s.camera.speed and "fast") for s in scene.shots)
+    shots = (replace(s, camera=c) for s, c in zip(scene.shots, cameras, strict=True))
+    return replace(scene, objects=tuple(things), shots=tuple(shots), numbers=numbers)
+
+
 def draw_scene(
     seed: int, *, aspect_ratio: str = "1:1", count: int | None = None, style: str | None = None,
-    more: str = "any", keep: Keep | None = None,
+    more: str = "any", numbers: str = "seen", keep: Keep | None = None,
 ) -> tuple[Scene, Play]:  # fmt: skip
     """Return the scene of a seed, and what happens in it.
 
     Candidates are drawn until one finds room, is visible, and is kept by `keep` (a split).
-    `more` is "any", "shot" (one shot only) or "shots" (several).
+    `more` is "any", "shot" (one shot only) or "shots" (several). `numbers` is one of
+    `scene.DRAWN_FROM`, `RequestError` otherwise; where it is not "seen", films last up to
+    SHOT_SECONDS, and beyond the ranges whatever has a speed is fast.
     """
-    rng = random.Random(f"kineograph draw {VERSION} {seed} {aspect_ratio} {count} {style} {more}")
+    if numbers not in DRAWN_FROM:
+        raise RequestError(f"numbers {numbers!r} is not one of {', '.join(DRAWN_FROM)}")
+    asked = f"{seed} {aspect_ratio} {count} {style} {more} {numbers}"
+    rng = random.Random(f"kineograph draw {VERSION} {asked}")
     # Drawn once: crowded scenes are refused more often, and must not grow rare by it.
     n = count or rng.choices([k for k, _ in COUNTS], [p for _, p in COUNTS])[0]
     while True:
         scene = _Draw(rng, n, more).scene(rng.randrange(1 << 48), aspect_ratio, style)
+        scene = scene and _numbered(scene, numbers)
         if scene is None or len(scene.objects) != n or (keep is not None and not keep(scene)):
             continue
         where = places(scene)

@@ -73,10 +73,14 @@ def _mixed(a: Tensor, b: Tensor, share: float, how: str) -> Tensor:
     return a + (b - a) * come
 
 
-def _buffer(
-    play: Play, times: Array, shots: NDArray[np.int64], height: int, width: int, compiled: bool,
-    device: torch.device,
+def filmed(
+    play: Play, times: Array, height: int, width: int, *, shots: NDArray[np.int64] | None = None,
+    compiled: bool = False, device: torch.device = CPU,
 ) -> GBuffer:  # fmt: skip
+    """Return what is before the camera at some times (s), weather and all, before any style.
+
+    `shots` asks for the cameras of others than the shots that are due.
+    """
     camera = track(play.scene, times, shots)
     frames = pack([play], [times], [camera])
     drawn = play.scene.style != "photoreal"  # the others look at the G-buffer
@@ -93,12 +97,17 @@ def colours(
     for start in range(0, len(times), CHUNK):
         part = slice(start, start + CHUNK)
         t = times[part]
-        buffer = _buffer(play, t, plan.first[part], height, width, compiled, device)
+        buffer = filmed(
+            play, t, height, width, shots=plan.first[part], compiled=compiled, device=device
+        )
         shown = stylise(buffer, play.scene.style)
         both = np.nonzero(plan.share[part] > 0)[0]
         if len(both):
             shown = shown.clone()
-            other = _buffer(play, t[both], plan.second[part][both], height, width, compiled, device)
+            other = filmed(
+                play, t[both], height, width, shots=plan.second[part][both], compiled=compiled,
+                device=device,
+            )  # fmt: skip
             come = stylise(other, play.scene.style)
             for n, i in enumerate(both):
                 k = start + int(i)

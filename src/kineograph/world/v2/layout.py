@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from kineograph.world.v2.camera import HALF_FOV
 from kineograph.world.v2.parts import FOOT, HALF_HEIGHT, HOOP, RADIUS
 from kineograph.world.v2.play import lies, sign_of, spans
+from kineograph.world.v2.ranges import fastest, most
 from kineograph.world.v2.scene import SHOT_SECONDS, SPEEDS, VERSION, Relation, Scene
-from kineograph.world.v2.simulate import GAP, GROWN, OVERHANG, START_SPEED
+from kineograph.world.v2.simulate import AMPLITUDE, GAP, GROWN, LENGTH, OVERHANG, START_SPEED
 
 Place = tuple[float, float, float]  # x, height of what it stands on, z (m)
 ASPECTS = {
@@ -77,11 +78,13 @@ def room(scene: Scene, i: int) -> Room:
     found = Room(-a * grown, a * grown, -b * grown, b * grown)
     forward = back = 0.0
     if thing.motion in START_SPEED and thing.motion != "collide":
-        speed = START_SPEED[thing.motion][SPEEDS.index(str(thing.speed))] * 1.08
-        forward = speed * min(1.0, SHOT_SECONDS / scene.seconds) * (scene.seconds - span.start)
+        slowed = min(1.0, SHOT_SECONDS / scene.seconds)
+        speed = fastest(START_SPEED[thing.motion], thing.speed, scene.numbers, slowed)
+        forward = speed * (scene.seconds - span.start)
     tall = 2 * HALF_HEIGHT[thing.shape] * r
     if thing.motion == "pendulum":
-        forward = back = 1.0
+        swing = math.radians(most(AMPLITUDE, scene.numbers))
+        forward = back = most(LENGTH, scene.numbers) * math.sin(swing)
     elif thing.motion == "topple":
         forward = tall
     elif thing.motion == "collapse":
@@ -203,10 +206,12 @@ class _Groups:
             reach = math.hypot(x - px, z - pz) + max(foot(self.scene, child))
             return Room(px - x - reach, px - x + reach, pz - z - reach, pz - z + reach)
         # What is struck goes on for about as long a way as the other came.
-        way = sign_of(thing.direction) * 1.3
-        return Room(
-            own.left + min(0.0, way), own.right + abs(px - x) + max(0.0, way), own.back, own.front
-        )
+        table = START_SPEED["collide"]
+        top, usual = (fastest(table, thing.speed, n) for n in (self.scene.numbers, "seen"))
+        ahead = abs(px - x) + 1.3 * max(1.0, top / usual)
+        if sign_of(thing.direction) > 0:
+            return Room(own.left, own.right + ahead, own.back, own.front)
+        return Room(own.left - ahead, own.right, own.back, own.front)
 
 
 def half_width(scene: Scene, distance: float) -> float:

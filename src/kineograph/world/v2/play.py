@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kineograph.world.v2.scene import SPEEDS, Scene
+from kineograph.world.v2.scene import Scene
 
 Array = NDArray[np.float64]
 Course = Callable[[Array], Array]  # of times
@@ -85,11 +84,6 @@ def lies(scene: Scene, i: int) -> bool:
 def sequel_span(scene: Scene) -> Span:
     """Return when what objects do after their first motion takes place."""
     return Span(scene.seconds / 2, scene.seconds)
-
-
-def pace(table: tuple[float, float, float], speed: str | None, rng: random.Random) -> float:
-    """Return the number of a named speed, varied by up to 8 %."""
-    return table[SPEEDS.index(str(speed))] * rng.uniform(0.92, 1.08)
 
 
 def sign_of(direction: str | None) -> float:

@@ -54,6 +54,8 @@ DIRECTED = frozenset({"bounce", "throw", "roll", "slide", "collide", "topple", "
 PACED = frozenset({"bounce", "throw", "roll", "slide", "collide", "orbit", "spin", "float"})
 PARTNERED = frozenset({"collide", "orbit"})
 COUNTED = {"dominoes": (4, 5, 6, 7), "stack": (2, 3, 4), "collapse": (2, 3)}
+# Motions with a number that is drawn.
+NUMBERED = PACED | {"fall", "pendulum", "topple", "dominoes"}
 # What an object may do after what it did first.
 SEQUELS = {
     "still": ("spin", "grow", "shrink", "recolour", "float"),
@@ -118,6 +120,8 @@ STYLES = (
     "blueprint", "ink wash", "sepia", "comic", "vhs", "clay", "x-ray", "hologram", "chalkboard",
     "stained glass", "mosaic", "night vision", "vaporwave", "paper cut", "ukiyo-e",
 )  # fmt: skip
+# Where the numbers come from that a record leaves open; see `ranges.py`.
+DRAWN_FROM = ("seen", "gap", "beyond 30", "beyond 60")
 
 
 @dataclass(frozen=True)
@@ -170,7 +174,10 @@ class Shot:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that a caption may state about a clip."""
+    """Everything that a caption may state about a clip.
+
+    `numbers` says where the numbers come from that this leaves open: no caption tells.
+    """
 
     seed: int
     objects: tuple[SceneObject, ...]
@@ -181,6 +188,7 @@ class Scene:
     style: str = "photoreal"
     relations: tuple[Relation, ...] = ()
     aspect_ratio: str = "1:1"
+    numbers: str = "seen"  # of DRAWN_FROM
     version: int = VERSION
 
     @property
@@ -206,6 +214,12 @@ def able(material: str, motion: str) -> tuple[str, ...]:
     """Return the shapes that can do a motion, of a material."""
     striped = motion == "spin" and material == "striped"
     return CAN[motion] + (SPINS_WHEN_STRIPED if striped else ())
+
+
+def has_numbers(scene: Scene) -> bool:
+    """Return whether anything in a scene has a number that is drawn."""
+    moves = any(shot.camera.move != "static" for shot in scene.shots)
+    return moves or any({o.motion, o.then} & NUMBERED for o in scene.objects)
 
 
 def _among(what: str, value: object, allowed: tuple[Any, ...]) -> None:
@@ -260,6 +274,24 @@ def _check_relation(relation: Relation, scene: Scene) -> None:
             _among(f"what something can be {name}", base, shapes)
 
 
+def _check_numbers(scene: Scene) -> None:
+    _among("numbers", scene.numbers, DRAWN_FROM)
+    if scene.numbers == "seen":
+        return
+    if not has_numbers(scene):
+        raise RequestError(f"numbers {scene.numbers!r}: nothing in the scene has one that is drawn")
+    # Longer films are slowed down, which would lead back into what is seen.
+    if scene.seconds > SHOT_SECONDS + 1e-9:
+        raise RequestError(
+            f"numbers {scene.numbers!r} are for films of up to {SHOT_SECONDS:g} s, "
+            f"not {scene.seconds:g} s"
+        )
+    if scene.numbers != "gap":
+        speeds = [o.speed for o in scene.objects] + [shot.camera.speed for shot in scene.shots]
+        for speed in speeds:
+            _among(f"a speed with numbers {scene.numbers!r}:", speed, (None, "fast"))
+
+
 def check(scene: Scene) -> None:
     """Raise `RequestError`, naming the value and what is allowed, for a scene that cannot be."""
     if not 1 <= len(scene.objects) <= MAX_OBJECTS:
@@ -281,3 +313,4 @@ def check(scene: Scene) -> None:
         _among(f"transition of shot {k}", shot.transition, TRANSITIONS if k else (None,))
         if not shot.seconds > 0:
             raise RequestError(f"shot {k} lasts {shot.seconds:g} s; it must be above 0")
+    _check_numbers(scene)

@@ -2,7 +2,7 @@
 
 Bodies that fall, fly, roll, slide and collide follow `world.dynamics`; what swings, tips over,
 circles, rises or grows follows `world.motions`. The numbers that a record leaves open are drawn
-from a generator seeded by the scene. Units are SI.
+from a generator seeded by the scene, where `ranges.py` lets them lie. Units are SI.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from kineograph.world.v2.play import (
     Span,
     Touch,
     lies,
-    pace,
     sequel_span,
     sign_of,
     spans,
 )
+from kineograph.world.v2.ranges import Range, Table, number, paced
 from kineograph.world.v2.scene import SHOT_SECONDS, VERSION, Scene
 from kineograph.world.v2.trace import TUBE
 
@@ -43,6 +43,10 @@ START_SPEED = {
 }  # fmt: skip  # m/s
 TURN_RATE = {"spin": (50.0, 100.0, 180.0), "orbit": (35.0, 60.0, 95.0)}  # deg/s
 RISE_SPEED = (0.22, 0.36, 0.55)  # m/s
+DROP = (1.1, 1.7)  # m
+UPWARD = {"throw": (3.4, 4.3), "bounce": (2.1, 2.8)}  # m/s
+LENGTH, AMPLITUDE = (1.1, 1.5), (24.0, 42.0)  # of a pendulum: m, deg
+PUSH = (1.15, 1.3)  # of the least that tips something over
 GROWN, SHRUNK = 1.6, 0.5  # of the size at the start
 STRING = 0.018  # m, radius of a pendulum's rod
 GAP = 0.6  # of a domino's height, from one to the next
@@ -69,6 +73,12 @@ class _Stage:
         self.play = Play(scene, truth=[{} for _ in scene.objects])
         self.spans = spans(scene)
         self.yaws = [self.rng.uniform(-0.5, 0.5) for _ in scene.objects]
+
+    def _number(self, span: Range) -> float:
+        return number(self.rng.random(), span, self.scene.numbers)
+
+    def _pace(self, table: Table, speed: str | None, slowed: float = 1.0) -> float:
+        return paced(self.rng.random(), table, speed, self.scene.numbers, slowed)
 
     # --- pieces --------------------------------------------------------------------------
     def _piece(
@@ -132,19 +142,19 @@ class _Stage:
         sign, truth = sign_of(thing.direction), self.play.truth[i]
         velocity, lift = (0.0, 0.0, 0.0), 0.0
         if thing.motion == "fall":
-            lift = self.rng.uniform(1.1, 1.7)
+            lift = self._number(DROP)
             truth["drop_height"] = lift
         else:
-            speed = pace(START_SPEED[thing.motion], thing.speed, self.rng)
-            speed *= min(1.0, SHOT_SECONDS / self.scene.seconds)  # a long film keeps it in view
-            up = {"throw": (3.4, 4.3), "bounce": (2.1, 2.8)}.get(thing.motion, (0.0, 0.0))
-            velocity = (sign * speed, self.rng.uniform(*up), 0.0)
-            truth |= {"speed": sign * speed, "upward_speed": velocity[1]}
+            slowed = min(1.0, SHOT_SECONDS / self.scene.seconds)  # a long film keeps it in view
+            speed = self._pace(START_SPEED[thing.motion], thing.speed, slowed)
+            up = self._number(UPWARD[thing.motion]) if thing.motion in UPWARD else 0.0
+            velocity = (sign * speed, up, 0.0)
+            truth |= {"speed": sign * speed, "upward_speed": up}
         self._follow([i], [self._body(i, velocity, lift)], span.start)
 
     def _collision(self, i: int, partner: int) -> None:
         thing = self.scene.objects[i]
-        speed = sign_of(thing.direction) * pace(START_SPEED["collide"], thing.speed, self.rng)
+        speed = sign_of(thing.direction) * self._pace(START_SPEED["collide"], thing.speed)
         bodies = [self._body(i, (speed, 0.0, 0.0)), self._body(partner, (0.0, 0.0, 0.0))]
         self.play.truth[i]["speed"] = speed
         paths = self._follow([i, partner], bodies, self.spans[i].start)
@@ -192,7 +202,7 @@ class _Stage:
         truth = self.play.truth[i]
         begin, end = span.start + 0.15 * span.seconds, span.end - 0.15 * span.seconds
         if motion == "spin":
-            rate = math.radians(pace(TURN_RATE["spin"], speed, self.rng)) * self.rng.choice((-1, 1))
+            rate = math.radians(self._pace(TURN_RATE["spin"], speed)) * self.rng.choice((-1, 1))
             truth["spin"] = math.degrees(rate)
             angles.append(lambda t: rate * np.clip(t - span.start, 0.0, None))
         elif motion in ("grow", "shrink"):
@@ -200,7 +210,7 @@ class _Stage:
             truth["scale"] = to
             factors.append(lambda t: 1 + (to - 1) * ease(t, begin, end))
         elif motion == "float":
-            up = pace((RISE_SPEED), speed, self.rng)
+            up = self._pace(RISE_SPEED, speed)
             truth["rise"] = up
             heights.append(lambda t: rise(np.clip(t - span.start, 0.0, None), up, 0.4))
         elif motion == "recolour":
@@ -209,7 +219,7 @@ class _Stage:
 
     def _orbit(self, i: int, partner: int) -> None:
         thing, span = self.scene.objects[i], self.spans[i]
-        rate = math.radians(pace(TURN_RATE["orbit"], thing.speed, self.rng))
+        rate = math.radians(self._pace(TURN_RATE["orbit"], thing.speed))
         rate *= self.rng.choice((-1, 1))
         x, _, z = self.places[partner]
         radius = math.hypot(self.places[i][0] - x, self.places[i][2] - z)
@@ -227,7 +237,7 @@ class _Stage:
 
     def _pendulum(self, i: int) -> None:
         thing, span = self.scene.objects[i], self.spans[i]
-        length, amplitude = self.rng.uniform(1.1, 1.5), math.radians(self.rng.uniform(24, 42))
+        length, amplitude = self._number(LENGTH), math.radians(self._number(AMPLITUDE))
         amplitude *= self.rng.choice((-1, 1))
         x, y, z = self._base(i)
         pivot = np.array([x, y + 0.2 + length, z])
@@ -286,7 +296,8 @@ class _Stage:
         a, b = FOOT[thing.shape][0] * r, HALF_HEIGHT[thing.shape] * r
         pitch = 2 * a + GAP * 2 * b if thing.count > 1 else 1.0
         row = Row(thing.count, a, b, pitch)
-        fall = row.topple(row.least_push() * self.rng.uniform(1.15, 1.3))
+        push = self._number(PUSH)
+        fall = row.topple(row.least_push() * push)
         start = self.spans[i].start + self.rng.uniform(0.25, 0.5)
         for k in range(thing.count):
             foot = np.array([x + sign * pitch * (k - (thing.count - 1) / 2), y, z])
@@ -295,7 +306,7 @@ class _Stage:
                 return fall.at(t - start)[:, k]
 
             self._tips(i, foot, (a, b), sign, tilt)
-        self.play.truth[i] |= {"strikes": [start + s for s in fall.strikes]}
+        self.play.truth[i] |= {"push": push, "strikes": [start + s for s in fall.strikes]}
         for k, (when, rate) in enumerate(zip(fall.strikes, fall.speeds, strict=True)):
             speed = rate * 2 * b
             point = (

@@ -14,8 +14,12 @@ depend on the names and SPLITS_VERSION only, never on a process's hash seed.
   A photograph, a static camera, clear weather and a square are seen with everything.
 - S4 "relation": a tenth of shape x relation x shape; a row of six dominoes, some heights of
   stacks, and some numbers of things of one shape.
-- S5: the middle tenth of numbers that are drawn, `in_gap`; a scene does not hold them.
-- S6: numbers beyond their range, `beyond`; likewise.
+- S5 "interpolation": the middle tenth of the range of every number that is drawn, heights,
+  speeds, rates and others that `ranges.py` lists, those of the camera too. A rebound belongs to
+  a material and friction to the world, so they have no range. A record says where all of its
+  numbers come from: `Scene.numbers`, here "gap". Of a named speed it is 1.6 %, no more.
+- S6 "extrapolation": numbers above their range by up to 30 % of its width ("beyond 30"), or by
+  30 % to 60 % ("beyond 60"). What has a speed is called fast.
 - S7: wordings, in the tables: `Words.held` is never seen, `Words.text` in text alone.
 - S8: pairs of colour and shape that training captions in English alone, `languages`.
 - S9 "temporal": a tenth of the ordered pairs of motions, of one object or of two, and a tenth
@@ -30,6 +34,7 @@ from functools import cache
 from itertools import pairwise
 from typing import Literal, get_args
 
+from kineograph.world.v2.ranges import BEYOND
 from kineograph.world.v2.scene import (
     CAN,
     COLOURS,
@@ -45,19 +50,19 @@ SPLITS_VERSION = 2
 SHARE = 0.10
 ENGLISH_SHARE = 0.05
 
-Split = Literal["pair", "triple", "context", "relation", "temporal", "format"]
+Split = Literal[
+    "pair", "triple", "context", "relation", "interpolation", "extrapolation", "temporal", "format"
+]
 SPLITS: tuple[Split, ...] = get_args(Split)
 NUMBERS: dict[Split, str] = {
-    "pair": "S1", "triple": "S2", "context": "S3", "relation": "S4", "temporal": "S9",
-    "format": "S10",
+    "pair": "S1", "triple": "S2", "context": "S3", "relation": "S4", "interpolation": "S5",
+    "extrapolation": "S6", "temporal": "S9", "format": "S10",
 }  # fmt: skip
 
 # What is seen with everything: without it a style would be lost, not a combination.
 PLAIN = ("photoreal", "static", "clear", "1:1")
 HELD_COUNTS = {("dominoes", "domino", 6), ("stack", "cylinder", 4), ("collapse", "cube", 3)}
 HELD_NUMBERS = {("ball", 4), ("cube", 4), ("cone", 3), ("ring", 3)}  # things of a shape in a clip
-GAP = (0.45, 0.55)
-EXTRAPOLATIONS = (0.3, 0.6)  # of a range's width, beyond its end
 HELD_ASPECTS = ("21:9",)
 MAX_SHOT = SHOT_SECONDS  # s, of training's shots
 MAX_FILM = 15.0  # s, of training's films
@@ -149,37 +154,6 @@ def _related(scene: Scene, relation: Relation) -> set[tuple[str, str, str]]:
     return {(shapes[relation.subject], relation.name, shapes[k]) for k in relation.others}
 
 
-# --- S5 and S6: numbers ------------------------------------------------------------------
-def in_gap(u: float) -> bool:
-    """Whether a number drawn from [0, 1) lies in the middle tenth, which training never sees."""
-    return GAP[0] <= u < GAP[1]
-
-
-def outside_gap(u: float) -> float:
-    """A draw from [0, 1) squeezed into what training sees, evenly."""
-    width = GAP[1] - GAP[0]
-    v = u * (1 - width)
-    return v if v < GAP[0] else v + width
-
-
-def inside_gap(u: float) -> float:
-    """A draw from [0, 1) squeezed into the gap, evenly."""
-    return GAP[0] + u * (GAP[1] - GAP[0])
-
-
-def beyond(low: float, high: float, extrapolation: float, u: float) -> float:
-    """A number above a range, by a draw u from [0, 1): up to +30 %, or from there to +60 %.
-
-    `extrapolation` is one of EXTRAPOLATIONS; it is taken of the range's width.
-    """
-    if extrapolation not in EXTRAPOLATIONS:
-        raise ValueError(f"extrapolation {extrapolation} is not one of {EXTRAPOLATIONS}")
-    step = EXTRAPOLATIONS.index(extrapolation)
-    inner = EXTRAPOLATIONS[step - 1] if step else 0.0
-    # never the end of the range itself, which training sees
-    return high + (high - low) * (extrapolation - u * (extrapolation - inner))
-
-
 # --- S8: languages -----------------------------------------------------------------------
 def english_only(colour: str, shape: str) -> bool:
     """Whether training captions this pair, which it sees, in English alone."""
@@ -229,6 +203,8 @@ def split_of(scene: Scene) -> frozenset[Split]:
         "context": any(held_context(k, v, scene.style) for k, v in _contexts_of(scene)),
         "relation": held_number(scene)
         or any(held_relation(*r) for some in scene.relations for r in _related(scene, some)),
+        "interpolation": scene.numbers == "gap",
+        "extrapolation": scene.numbers in BEYOND,
         "temporal": any(held_sequence(*pair) for pair in sequences_of(scene))
         or any(held_shots(*pair) for pair in pairwise(moves)),
         "format": held_format(scene),

@@ -1,0 +1,368 @@
+"""Judges of the second world: what objects, motions, places, styles and camera moves a clip shows.
+
+Four networks, trained on renders (`training.py`) before any model is measured, then frozen.
+What a judge reads right is known for three kinds of style apart: photographs, styles that keep
+colours, and styles that have none; where it is fewer than 95 % of true renders, it is not asked.
+
+Letters: b clips, t frames, h height, w width, n frames of any clips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from kineograph.evaluate.judges import cut_crops
+from kineograph.evaluate.nets import ClipNet, CropNet, MotionNet, PixelNet
+from kineograph.evaluate.v2.seen import (
+    COLOURLESS_CLASS,
+    FRAMES,
+    MOTION_CLASSES,
+    ORDERS,
+    PIXEL_CLASSES,
+    THEN_CLASSES,
+    judged,
+    motion_class,
+    then_class,
+)
+from kineograph.world.styles import COLOURLESS
+from kineograph.world.v2.scene import (
+    CAMERA_MOVES,
+    COLOURS,
+    FLOORS,
+    MATERIALS,
+    MAX_OBJECTS,
+    SHAPES,
+    SIZES,
+    SKIES,
+    SPEEDS,
+    STYLES,
+    WEATHERS,
+    Scene,
+)
+
+GATE = 0.95  # share of true renders that a judge must read right
+SCENE_HEADS: dict[str, tuple[Any, ...]] = {
+    "camera": CAMERA_MOVES,
+    "count": tuple(range(1, MAX_OBJECTS + 1)),
+    "floor": FLOORS,
+    "sky": SKIES,
+    "weather": WEATHERS,
+    "style": STYLES,
+}
+CROP_HEADS: dict[str, tuple[str, ...]] = {"shape": SHAPES, "material": MATERIALS}
+MOTION_HEADS: dict[str, tuple[str, ...]] = {
+    "motion": MOTION_CLASSES,
+    "then": THEN_CLASSES,
+    "order": ORDERS,
+    "speed": SPEEDS,
+    "size": SIZES,
+}
+CROP_FRAMES = 5  # frames that vote on a shape and a material
+# Mean pixels of a colour, of 128 x 128, from which on it is an object: below lie flickers.
+MIN_PIXELS = 14.0
+HANDOVER = 6.0  # pixels between where one colour ends and another begins: one that turns
+
+
+def _mirrored(names: Sequence[str]) -> Tensor:
+    """Return, for each class, the index of the class that a mirror shows."""
+    swap = {"left": "right", "right": "left"}
+    other = [" ".join(swap.get(word, word) for word in str(name).split()) for name in names]
+    return torch.tensor([list(names).index(name) for name in other])
+
+
+MIRRORED_MOVES = _mirrored(CAMERA_MOVES)
+MIRRORED_MOTIONS = _mirrored(MOTION_CLASSES)
+
+
+def group_of(style: str) -> str:
+    """Return which kind of style it is: "photo", "coloured" or "colourless"."""
+    if style == "photoreal":
+        return "photo"
+    return "colourless" if style in COLOURLESS else "coloured"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an object is when the clip begins, in shares of the picture; rows from the top."""
+
+    left: float
+    right: float
+    top: float
+    bottom: float
+
+    @property
+    def middle(self) -> tuple[float, float]:
+        """Column and row of the middle."""
+        return (self.left + self.right) / 2, (self.top + self.bottom) / 2
+
+
+@dataclass(frozen=True)
+class ObjectReading:
+    """One object as the judges see it; `area` is its mean number of judged pixels."""
+
+    colour: str | None  # None in a style without colours
+    shape: str
+    material: str
+    motion: str  # of MOTION_CLASSES
+    then: str = "nothing"
+    order: str = "first"
+    speed: str = "normal"
+    size: str = "medium"
+    colour_to: str | None = None
+    place: Place | None = None
+    area: float = 0.0
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the judges see in one clip; objects largest first."""
+
+    camera: str
+    count: int
+    floor: str
+    sky: str
+    weather: str
+    style: str
+    objects: tuple[ObjectReading, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dict."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Reading:
+        """Read what `to_dict` wrote."""
+        things = []
+        for thing in data["objects"]:
+            place = None if thing["place"] is None else Place(**thing["place"])
+            things.append(ObjectReading(**{**thing, "place": place}))
+        return cls(**{**data, "objects": tuple(things)})
+
+
+NOTHING = Reading("", 0, "", "", "", "", ())  # right in nothing
+
+
+def true_reading(scene: Scene) -> Reading:
+    """Return what perfect judges would read in a clip of a scene with one shot."""
+    plain = scene.style in COLOURLESS
+    things = tuple(
+        ObjectReading(
+            None if plain else o.colour, o.shape, o.material, motion_class(scene, i),
+            then_class(scene, i), ORDERS[o.order], o.speed or "normal", o.size,
+            None if plain else o.colour_to,
+        )
+        for i, o in enumerate(scene.objects)
+    )  # fmt: skip
+    return Reading(
+        scene.shots[0].camera.move, len(things), scene.floor, scene.sky, scene.weather,
+        scene.style, things,
+    )  # fmt: skip
+
+
+def halved(clips: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t c y x"]:
+    """Return clips at half the size, as the networks that see whole clips take them."""
+    return F.avg_pool2d(clips.flatten(0, 1), 2).unflatten(0, clips.shape[:2])
+
+
+def follow(
+    clips: Float[Tensor, "b t 3 h w"], masks: Float[Tensor, "b t h w"]
+) -> Float[Tensor, "b 4 t 32 32"]:
+    """Return crops that follow objects through their clips; a corner where one is not seen."""
+    crops = cut_crops(clips.flatten(0, 1), masks.flatten(0, 1))
+    return crops.unflatten(0, clips.shape[:2]).movedim(2, 1)
+
+
+def views(
+    clips: Float[Tensor, "b t 3 h w"], masks: Float[Tensor, "b t h w"], any_: Tensor
+) -> tuple[Float[Tensor, "b 5 t y x"], Float[Tensor, "b 4 t 32 32"]]:
+    """Return the two views of an object that the motion judge takes; `any_` masks all objects."""
+    whole = torch.cat((clips, masks[:, :, None], any_.float()[:, :, None]), 2)
+    return halved(whole).movedim(2, 1), follow(clips, masks)
+
+
+class Judges(nn.Module):
+    """The four networks, and how a clip is read with them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pixel = PixelNet(PIXEL_CLASSES)
+        self.crop = CropNet(sum(map(len, CROP_HEADS.values())))
+        self.scene = ClipNet(3, tuple(map(len, SCENE_HEADS.values())))
+        self.motion = MotionNet(sum(map(len, MOTION_HEADS.values())), len(CAMERA_MOVES))
+
+    @torch.no_grad()
+    def segment(self, frames: Float[Tensor, "n 3 h w"]) -> UInt8[Tensor, "n h w"]:
+        """Return the class of every pixel: 0 background, 1 + a colour's index, 11 no colour."""
+        parts = [self.pixel(part).argmax(1).to(torch.uint8) for part in frames.split(17)]
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def read(self, clips: Sequence[Float[Tensor, "17 3 h w"]]) -> list[Reading]:
+        """Read judged frames (`seen.judged`) of clips, which may differ in aspect ratio."""
+        return [self._read_one(clip) for clip in clips]
+
+    def _read_one(self, clip: Float[Tensor, "17 3 h w"]) -> Reading:
+        classes = self.segment(clip)
+        told = self._scene(clip)
+        seen = _objects(classes.numpy(), told["style"] in COLOURLESS)
+        things: list[ObjectReading] = []
+        if seen:
+            masks = torch.from_numpy(np.stack([s.mask for s in seen])).float()
+            looks = self._looks(clip, masks)
+            acts = self._acts(clip, masks, classes > 0)
+            for s, look, act in zip(seen, looks, acts, strict=True):
+                turned = s.colour_to is not None
+                if turned and act["motion"] not in ("recolour",) and act["then"] == "nothing":
+                    act["then"] = "recolour"
+                things.append(
+                    ObjectReading(
+                        s.colour, look["shape"], look["material"], **act,
+                        colour_to=s.colour_to, place=s.place, area=s.area,
+                    )
+                )  # fmt: skip
+        return Reading(**told, objects=tuple(things))
+
+    def _scene(self, clip: Float[Tensor, "17 3 h w"]) -> dict[str, Any]:
+        """Let a clip and its mirror image vote on what is true of all of it."""
+        x = halved(clip[None]).movedim(2, 1)
+        found = {}
+        for (name, names), a, b in zip(
+            SCENE_HEADS.items(), self.scene(x), self.scene(x.flip(-1)), strict=True
+        ):
+            b = b[:, MIRRORED_MOVES] if name == "camera" else b
+            found[name] = names[int((a.log_softmax(1) + b.log_softmax(1)).argmax(1))]
+        return found
+
+    def _looks(
+        self, clip: Float[Tensor, "17 3 h w"], masks: Float[Tensor, "k 17 h w"]
+    ) -> list[dict[str, str]]:
+        """Let the frames in which most of an object is seen vote on its shape and material."""
+        best = masks.sum((2, 3)).topk(CROP_FRAMES, dim=1).indices
+        rows = torch.arange(len(masks))[:, None]
+        crops = cut_crops(clip[best.flatten()], masks[rows, best].flatten(0, 1))
+        logits = self.crop(crops) + self.crop(crops.flip(-1))
+        return [
+            _answers(parts, CROP_HEADS)
+            for parts in zip(
+                *(
+                    part.log_softmax(1).unflatten(0, (len(masks), CROP_FRAMES)).sum(1)
+                    for part in logits.split([len(n) for n in CROP_HEADS.values()], 1)
+                ),
+                strict=True,
+            )
+        ]
+
+    def _acts(
+        self, clip: Float[Tensor, "17 3 h w"], masks: Float[Tensor, "k 17 h w"], any_: Tensor
+    ) -> list[dict[str, str]]:
+        """Let a clip and its mirror image vote on what each object does."""
+        clips = clip.expand(len(masks), *clip.shape)
+        both = views(clips, masks, any_.expand(len(masks), *any_.shape))
+        widths = [len(n) for n in MOTION_HEADS.values()]
+        plain = [a.log_softmax(1) for a in self.motion(*both)[0].split(widths, 1)]
+        flipped = (view.flip(-1) for view in both)
+        mirrored = [a.log_softmax(1) for a in self.motion(*flipped)[0].split(widths, 1)]
+        mirrored[0] = mirrored[0][:, MIRRORED_MOTIONS]
+        votes = [a + b for a, b in zip(plain, mirrored, strict=True)]
+        return [_answers(parts, MOTION_HEADS) for parts in zip(*votes, strict=True)]
+
+
+def _answers(parts: Sequence[Tensor], heads: dict[str, tuple[str, ...]]) -> dict[str, str]:
+    pairs = zip(heads.items(), parts, strict=True)
+    return {name: names[int(part.argmax())] for (name, names), part in pairs}
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """The pixels of one object."""
+
+    mask: NDArray[np.bool_]  # t h w
+    colour: str | None
+    colour_to: str | None
+    place: Place | None
+    area: float
+
+
+def _middle(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    rows, columns = np.nonzero(mask)
+    return np.array([columns.mean(), rows.mean()])
+
+
+def _place(mask: NDArray[np.bool_]) -> Place | None:
+    """Return where a mask `t h w` is in the first frame in which it is seen well."""
+    height, width = mask.shape[1:]
+    for frame in mask[: len(mask) // 3]:
+        rows, columns = np.nonzero(frame)
+        if len(rows) >= MIN_PIXELS:
+            (left, right), (top, bottom) = (np.quantile(x, (0.03, 0.97)) for x in (columns, rows))
+            return Place(
+                float(left / width), float((right + 1) / width),
+                float(top / height), float((bottom + 1) / height),
+            )  # fmt: skip
+    return None
+
+
+def _objects(classes: UInt8[np.ndarray, "t h w"], colourless: bool) -> list[_Seen]:
+    """Return the objects in the classes of a clip's pixels, largest first."""
+    if colourless:
+        mask = classes > 0
+        return [_Seen(mask, None, None, _place(mask), float(mask.sum() / len(mask)))]
+    counts = np.stack([np.bincount(f.ravel(), minlength=PIXEL_CLASSES) for f in classes])
+    counts = counts[:, 1:COLOURLESS_CLASS]
+    areas = counts.mean(0)
+    # The largest is an object however small: some answer must stand.
+    order = [int(k) for i, k in enumerate(np.argsort(-areas)) if i == 0 or areas[k] >= MIN_PIXELS]
+    found: list[_Seen] = []
+    turned = dict(_turns(classes, counts, order))
+    for k in order:
+        if k in turned.values():
+            continue
+        mask = classes == 1 + k
+        to = turned.get(k)
+        if to is not None:
+            mask = mask | (classes == 1 + to)
+        found.append(
+            _Seen(
+                mask, COLOURS[k], None if to is None else COLOURS[to], _place(mask),
+                float(mask.sum() / len(mask)),
+            )
+        )  # fmt: skip
+    return sorted(found, key=lambda s: -s.area)
+
+
+def _turns(
+    classes: UInt8[np.ndarray, "t h w"], counts: NDArray[np.int64], order: list[int]
+) -> list[tuple[int, int]]:
+    """Return pairs of colours where the second begins where and when the first ends."""
+    seen = counts >= MIN_PIXELS
+    pairs = []
+    for a in order:
+        last = np.flatnonzero(seen[:, a])
+        for b in order:
+            first = np.flatnonzero(seen[:, b])
+            if a == b or not len(last) or not len(first) or last[0] != 0:
+                continue
+            # Between the two, some frames may show another colour.
+            if not -2 <= first[0] - last[-1] <= 8 or first[-1] < FRAMES - 2 or first[0] < 2:
+                continue
+            places = (_middle(classes[t] == 1 + k) for t, k in ((last[-1], a), (first[0], b)))
+            if np.abs(np.subtract(*places)).max() < HANDOVER:
+                pairs.append((a, b))
+    return pairs
+
+
+def read_videos(
+    judges: Judges, videos: Sequence[UInt8[np.ndarray, "t h w 3"]], fps: float
+) -> list[Reading]:
+    """Read whole clips."""
+    return judges.read([judged(video, fps) for video in videos])
+

@@ -1,0 +1,86 @@
+"""How well judges read true renders: what `trusted` goes by, and the ceiling of every figure."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from kineograph.evaluate.v2.files import OnTruth
+from kineograph.evaluate.v2.judges import Judges, ObjectReading, Reading, group_of, true_reading
+from kineograph.evaluate.v2.pool import TEST_SEED, distinct, look
+from kineograph.world.styles import COLOURLESS
+from kineograph.world.v2.draw import draw_scene
+from kineograph.world.v2.play import Play
+from kineograph.world.v2.scene import PACED, STYLES, Scene
+
+GROUPS = ("photo", "coloured", "colourless")
+WHOLE = ("camera", "count", "floor", "sky", "weather", "style")
+OF_OBJECTS = ("shape", "material", "motion", "then", "order", "speed", "size", "colour_to")
+
+
+def tested_scene(seed: int, group: str) -> tuple[Scene, Play]:
+    """Return a scene of one kind of style whose objects can be told apart."""
+    rng = random.Random(f"judges tested {seed} {group}")
+    style = rng.choice([s for s in STYLES if group_of(s) == group])
+    count = 1 if style in COLOURLESS else None
+    return draw_scene(seed, more="shot", style=style, count=count, keep=distinct)
+
+
+def paired(scene: Scene, reading: Reading) -> list[ObjectReading | None]:
+    """Return, for each object of a scene, the one of its colour in a reading."""
+    if scene.style in COLOURLESS:
+        return [next(iter(reading.objects), None)] + [None] * (len(scene.objects) - 1)
+    found = {o.colour: o for o in reading.objects}
+    return [found.get(o.colour) for o in scene.objects]
+
+
+def compare(scene: Scene, reading: Reading) -> dict[str, list[bool]]:
+    """Return, by judge, what is right in the reading of a clip of a scene."""
+    truth = true_reading(scene)
+    right = {name: [getattr(truth, name) == getattr(reading, name)] for name in WHOLE}
+    pairs = list(zip(scene.objects, truth.objects, paired(scene, reading), strict=True))
+    if scene.style not in COLOURLESS:
+        # a colour that no object has is as wrong as one that is missed
+        ours = {o.colour for o in scene.objects}
+        wrong = [False] * sum(o.colour not in ours for o in reading.objects)
+        right["colour"] = [found is not None for _, _, found in pairs] + wrong
+    for name in OF_OBJECTS:
+        rows = [
+            found is not None and getattr(found, name) == getattr(wanted, name)
+            for thing, wanted, found in pairs
+            if _told(name, scene, thing.motion in PACED, thing.colour_to is not None)
+        ]
+        if rows:
+            right[name] = rows
+    return right
+
+
+def _told(name: str, scene: Scene, paced: bool, turns: bool) -> bool:
+    if name == "speed":
+        return paced
+    if name == "colour_to":
+        return turns and scene.style not in COLOURLESS
+    if name == "order":
+        return len({o.order for o in scene.objects}) > 1
+    return True
+
+
+def measure(judges: Judges, clips: int, say: Callable[[str], None]) -> OnTruth:
+    """Read fresh renders, `clips` of each kind of style; return how many each judge reads right."""
+    found: OnTruth = {}
+    for g, group in enumerate(GROUPS):
+        rows: dict[str, dict[str, int]] = {}
+        for k in range(clips):
+            scene, play = tested_scene(TEST_SEED + g * 10**6 + k, group)
+            shown, _ = look(play)
+            reading = judges.read([shown.movedim(-1, 1).float() / 127.5 - 1])[0]
+            for name, right in compare(scene, reading).items():
+                row = rows.setdefault(name, {"right": 0, "n": 0})
+                row["right"] += sum(right)
+                row["n"] += len(right)
+            if (k + 1) % 50 == 0:
+                say(f"read {k + 1} of {clips} clips, {group}")
+        shares = ", ".join(f"{n} {r['right'] / r['n']:.3f} of {r['n']}" for n, r in rows.items())
+        say(f"{group}: {shares}")
+        found[group] = rows
+    return found

@@ -1,0 +1,290 @@
+"""Training of the second world's judges: `python -m kineograph.evaluate.v2.training --out FOLDER`.
+
+Renders, trains the four networks, measures them on fresh renders, and writes the file with what
+each reads right, in each kind of style. What is done is kept in FOLDER, so that the command
+given again goes on; `--only scene` trains one network alone, beside another process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from kineograph.evaluate.fitting import Fitter, draw_weights
+from kineograph.evaluate.judges import cut_crops
+from kineograph.evaluate.soften import soften
+from kineograph.evaluate.v2.files import default_path, save_judges
+from kineograph.evaluate.v2.judges import (
+    CROP_FRAMES,
+    CROP_HEADS,
+    MIRRORED_MOTIONS,
+    MIRRORED_MOVES,
+    MOTION_HEADS,
+    SCENE_HEADS,
+    Judges,
+    halved,
+    views,
+)
+from kineograph.evaluate.v2.pool import Shard, distinct, make_pool
+from kineograph.evaluate.v2.seen import (
+    COLOURLESS_CLASS,
+    FRAMES,
+    ORDERS,
+    UNSURE,
+    motion_class,
+    then_class,
+)
+from kineograph.evaluate.v2.testing import measure
+from kineograph.world.styles import COLOURLESS
+from kineograph.world.v2.scene import PACED, Scene
+
+NETWORKS = ("pixel", "crop", "scene", "motion")
+SMALLEST = 60  # pixels of all frames together, that an object must show to be learnt from
+
+
+@dataclass(frozen=True)
+class JudgeRecipe:
+    """How the judges are trained; steps of 24 frames, 96 crops, 24 clips and 24 objects."""
+
+    clips: int = 9000
+    pixel_steps: int = 1800
+    crop_steps: int = 3000
+    scene_steps: int = 3500
+    motion_steps: int = 5000
+    test_clips: int = 600
+    lr: float = 3e-3
+    weight_decay: float = 0.02
+    seed: int = 5
+
+
+def scene_labels(scene: Scene) -> list[int]:
+    """Return the classes of what is true of a whole clip, in the order of SCENE_HEADS."""
+    values = (
+        scene.shots[0].camera.move, len(scene.objects), scene.floor, scene.sky, scene.weather,
+        scene.style,
+    )  # fmt: skip
+    return [names.index(v) for names, v in zip(SCENE_HEADS.values(), values, strict=True)]
+
+
+def object_labels(scene: Scene, i: int) -> list[int]:
+    """Return the classes of an object: CROP_HEADS, then MOTION_HEADS; -100 where none is true."""
+    o = scene.objects[i]
+    paced = o.motion in PACED
+    values = (
+        o.shape, o.material, motion_class(scene, i), then_class(scene, i), ORDERS[o.order],
+        o.speed if paced else None, o.size,
+    )  # fmt: skip
+    heads = (*CROP_HEADS.values(), *MOTION_HEADS.values())
+    return [-100 if v is None else n.index(v) for n, v in zip(heads, values, strict=True)]
+
+
+class Trainer(Fitter):
+    """Trains one network after the other on a pool of clips."""
+
+    def __init__(
+        self, recipe: JudgeRecipe, pool: list[Shard], folder: Path, say: Callable[[str], None]
+    ) -> None:
+        super().__init__(folder, recipe.seed, recipe.lr, recipe.weight_decay, say)
+        self.recipe, self.pool, self.judges = recipe, pool, Judges()
+        draw_weights(self.judges, self.generator)
+        self.labels = [torch.tensor([scene_labels(s) for s in p.scenes]) for p in pool]
+        self.things = [_things(shard) for shard in pool]
+        self.looks: list[Tensor] = []
+
+    def run(self, only: str | None = None) -> Judges:
+        """Train all networks, or one, and what it needs."""
+        r, j = self.recipe, self.judges
+        if only in (None, "scene"):
+            self.fit("scene", j.scene, r.scene_steps, self._scene_loss)
+        if only != "scene":
+            self.fit("pixel", j.pixel, r.pixel_steps, self._pixel_loss)
+        late = [n for n in ("crop", "motion") if only in (None, n)]
+        if not all(self.has(name) for name in late):
+            self._look()
+        if "crop" in late:
+            self.fit("crop", j.crop, r.crop_steps, self._crop_loss)
+        if "motion" in late:
+            self.fit("motion", j.motion, r.motion_steps, self._motion_loss)
+        return j
+
+    def _shard(self) -> int:
+        return int(self.draw(len(self.pool), 1))
+
+    def _soft(
+        self, clips: Float[Tensor, "b t 3 h w"], parts: int = 8
+    ) -> Float[Tensor, "b t 3 h w"]:
+        """Return clips softened, some at a time."""
+        return torch.cat([soften(p, self.rng, self.generator) for p in clips.split(parts)])
+
+    def _soft_view(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b c t h w"]:
+        """Return a view of the motion judge with its colours softened, its masks as they are."""
+        x = x.movedim(1, 2)
+        return torch.cat((self._soft(x[:, :, :3]), x[:, :, 3:]), 2).movedim(2, 1)
+
+    def _pixel_loss(self) -> Tensor:
+        k = self._shard()
+        shard = self.pool[k]
+        clip, time = self.draw(len(shard.scenes), 24), self.draw(FRAMES, 24)
+        x = self._soft(_signed(shard.frames[clip, time])[:, None]).flatten(0, 1)
+        truth = shard.truth(clip, time).long()
+        logits = self.judges.pixel(x)
+        return F.cross_entropy(logits.float(), truth, ignore_index=UNSURE)
+
+    @torch.no_grad()
+    def _look(self) -> None:
+        """Look at every clip as the pixel judge sees it: half of them softened."""
+        self.begin("look")
+        for n, shard in enumerate(self.pool):
+            seen = torch.empty(shard.owners.shape, dtype=torch.uint8)
+            for start in range(0, len(seen), 10):
+                x = _signed(shard.frames[start : start + 10])
+                if self.rng.random() < 0.5:
+                    x = soften(x, self.rng, self.generator)
+                with torch.autocast("cpu", torch.bfloat16):
+                    found = self.judges.segment(x.flatten(0, 1))
+                seen[start : start + 10] = found.unflatten(0, x.shape[:2])
+            self.looks.append(seen)
+            if (n + 1) % 10 == 0:
+                self.say(f"looked at {n + 1} of {len(self.pool)} shards")
+
+    def _objects(self, k: int, count: int) -> tuple[Tensor, UInt8[Tensor, "b t h w"], Tensor]:
+        """Draw objects of a shard: their rows (`_things`), masks, and masks of all objects."""
+        rows = self.things[k][self.draw(len(self.things[k]), count)]
+        seen = self.looks[k][rows[:, 0]]
+        masks = seen == rows[:, 1][:, None, None, None]
+        masks |= seen == rows[:, 2][:, None, None, None]
+        return rows, masks.to(torch.uint8), seen > 0
+
+    def _crop_loss(self) -> Tensor:
+        k = self._shard()
+        rows, seen, _ = self._objects(k, 96)
+        # one of the frames in which most of the object is seen: the others do not vote
+        best = seen.sum((2, 3), dtype=torch.long).topk(CROP_FRAMES + 3, dim=1).indices
+        time = best.gather(1, self.draw(CROP_FRAMES + 3, 96)[:, None])[:, 0]
+        masks = seen[torch.arange(96), time].float()
+        x = _signed(self.pool[k].frames[rows[:, 0], time])
+        x = self._soft(x[:, None], 16).flatten(0, 1)
+        crops = cut_crops(x, masks)
+        if self.rng.random() < 0.5:
+            crops = crops.flip(-1)
+        return _losses(self.judges.crop(crops), rows[:, 3:], CROP_HEADS)
+
+    def _scene_loss(self) -> Tensor:
+        k = self._shard()
+        index = self.draw(len(self.pool[k].scenes), 24)
+        labels = self.labels[k][index].clone()
+        x = self._soft(halved(_signed(self.pool[k].frames[index]))).movedim(2, 1)
+        if self.rng.random() < 0.5:
+            x = x.flip(-1)
+            labels[:, 0] = MIRRORED_MOVES[labels[:, 0]]
+        logits = torch.cat(self.judges.scene(x), 1)
+        return _losses(logits, labels, SCENE_HEADS)
+
+    def _motion_loss(self) -> Tensor:
+        k = self._shard()
+        rows, masks, any_ = self._objects(k, 24)
+        x = _signed(self.pool[k].frames[rows[:, 0]])
+        # Neither the colours nor the place in the picture say what moves how.
+        x = x[:, :, self.rng.sample(range(3), 3)]
+        down, right = (
+            (torch.arange(n) + self.rng.randint(-10, 10)).clamp(0, n - 1) for n in x.shape[-2:]
+        )
+        x, mine, others = (a[..., down[:, None], right] for a in (x, masks.float(), any_))
+        moves = self.labels[k][rows[:, 0], 0]
+        labels = rows[:, 3 + len(CROP_HEADS) :].clone()
+        whole, near = (self._soft_view(v) for v in views(x, mine, others))
+        if self.rng.random() < 0.5:
+            whole, near = whole.flip(-1), near.flip(-1)
+            labels[:, 0] = MIRRORED_MOTIONS[labels[:, 0]]
+            moves = MIRRORED_MOVES[moves]
+        answer, camera = self.judges.motion(whole, near)
+        hint = F.cross_entropy(camera.float(), moves)
+        return _losses(answer, labels, MOTION_HEADS) + 0.3 * hint
+
+
+def _signed(frames: UInt8[Tensor, "*n h w 3"]) -> Float[Tensor, "*n 3 h w"]:
+    return frames.movedim(-1, -3).float() / 127.5 - 1
+
+
+def _things(shard: Shard) -> Tensor:
+    """Return the objects that a judge can tell from the others: `n 10`.
+
+    Clip, class of its pixels, class of those it turns into, labels.
+    """
+    rows = []
+    for clip, scene in enumerate(shard.scenes):
+        plain = scene.style in COLOURLESS
+        if not distinct(scene) or (plain and len(scene.objects) > 1):
+            continue
+        for i in range(len(scene.objects)):
+            shown = int((shard.owners[clip] == i + 1).sum())
+            if shown >= SMALLEST:
+                classes = shard.classes[clip, :, i + 1]
+                known = classes[classes != UNSURE]
+                first = COLOURLESS_CLASS if plain else int(known[0])
+                rows.append([clip, first, int(known[-1]), *object_labels(scene, i)])
+    return torch.tensor(rows)
+
+
+def _losses(
+    logits: Float[Tensor, "b _"], labels: Tensor, heads: dict[str, tuple[str, ...]]
+) -> Tensor:
+    """Return the sum of the cross entropies of some heads; labels of -100 are passed over."""
+    parts = logits.float().split([len(n) for n in heads.values()], 1)
+    return torch.stack(
+        [
+            F.cross_entropy(p, labels[:, i], ignore_index=-100, reduction="sum")
+            / (labels[:, i] >= 0).sum().clamp_min(1)
+            for i, p in enumerate(parts)
+        ]
+    ).sum()
+
+
+def train(recipe: JudgeRecipe, folder: Path, out: Path, only: str | None = None) -> None:
+    """Train, measure, and write the judges to `out`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    begin = monotonic()
+
+    def say(line: str) -> None:
+        sys.stderr.write(f"[{monotonic() - begin:5.0f} s] {line}\n")
+
+    fitter = Fitter(folder, recipe.seed, recipe.lr, recipe.weight_decay, say)
+    judges = Judges()
+    if all(fitter.has(name) for name in NETWORKS):
+        for name, net in judges.named_children():
+            fitter.take(name, net)
+    else:
+        pool = make_pool(folder, recipe.clips, say)
+        judges = Trainer(recipe, pool, folder, say).run(only)
+        if only is not None:
+            return
+    judges.eval().requires_grad_(False)
+    for tensor in judges.parameters():  # measured as they are stored
+        tensor.copy_(tensor.half().float() if tensor.ndim > 1 else tensor)
+    rows = measure(judges, recipe.test_clips, say)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_judges(out, judges, rows, {"recipe": repr(recipe)})
+    say(f"wrote {out}, {out.stat().st_size / 1e6:.2f} MB")
+
+
+def main() -> None:
+    """Train the judges from the command line."""
+    parser = argparse.ArgumentParser(description="Train the judges of the second world.")
+    parser.add_argument("--out", type=Path, required=True, help="folder to work in and resume from")
+    parser.add_argument("--judges", type=Path, default=default_path(), help="file to write")
+    parser.add_argument("--only", choices=NETWORKS, help="train this one and stop")
+    args = parser.parse_args()
+    train(JudgeRecipe(), args.out, args.judges, args.only)
+
+
+if __name__ == "__main__":
+    main()
