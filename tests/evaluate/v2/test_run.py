@@ -87,7 +87,7 @@ def test_prompts_are_read_back_as_they_were_written(tmp_path):
     assert (tmp_path / line["first_frame"]).is_file()
     changed = {**line, "prompt": "something else"}
     path.write_text(json.dumps(changed))
-    with pytest.raises(RequestError, match="line 1: prompt is 'something else'"):
+    with pytest.raises(RequestError, match="line 1: prompt is something else; the suite has"):
         read_prompts(path)
     with pytest.raises(RequestError, match="size 100 is not allowed"):
         write_suite(tmp_path / "other", "camera", 1, side=100)
