@@ -49,7 +49,7 @@ def section(parser: argparse.ArgumentParser) -> str:
 
 
 def _name(action: argparse.Action) -> str:
-    choices = None if action.choices is None else "\\|".join(action.choices)
+    choices = None if action.choices is None else "\\|".join(map(str, action.choices))
     value = action.metavar or choices
     if not action.option_strings:
         return f"`{action.metavar or action.dest}`"

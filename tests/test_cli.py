@@ -9,6 +9,7 @@ import resource
 import shlex
 import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -251,6 +252,11 @@ def test_the_other_commands_hand_their_flags_down(monkeypatch, capsys):
     stub(monkeypatch, "kineograph.train", main=note)
     stub(monkeypatch, "kineograph.train.stages", assemble=note)
     stub(monkeypatch, "kineograph.evaluate.run", main=note, score=note)
+    stub(monkeypatch, "kineograph.evaluate.v2.run", score=partial(note, "second world"))
+    stub(
+        monkeypatch, "kineograph.evaluate.prompts",
+        version_of=lambda path: 2 if path == Path("p2.jsonl") else 1,
+    )  # fmt: skip
     stub(monkeypatch, "kineograph.weights.export", export_diffusers=note)
     for line in (
         "world sample --out d --count 3 --seed 4 --aspect-ratio 16:9 --compile",
@@ -261,6 +267,7 @@ def test_the_other_commands_hand_their_flags_down(monkeypatch, capsys):
         "evaluate --model tiny --suite camera --prompts 20 --out report",
         "evaluate --out report",
         "evaluate --videos clips --prompts p.jsonl --suite pair --out report",
+        "evaluate --videos clips --prompts p2.jsonl --out report",
         "export --format diffusers -o folder",
     ):
         assert cli.main(line.split()) == 0
@@ -288,6 +295,15 @@ def test_the_other_commands_hand_their_flags_down(monkeypatch, capsys):
                 "out": Path("report"),
             },
         ),
+        (
+            "second world",
+            {
+                "videos": Path("clips"),
+                "prompts": Path("p2.jsonl"),
+                "suite": None,
+                "out": Path("report"),
+            },
+        ),
         ("nano", Path("folder"), {}),
     ]
     assert capsys.readouterr().out.splitlines() == ["d", "s.png", "model", "folder"]
@@ -302,11 +318,22 @@ def test_world_suite_hands_its_flags_down_and_shows_how_far_it_is(monkeypatch, c
         return Path("d/prompts.jsonl")
 
     stub(monkeypatch, "kineograph.evaluate.prompts", write_suite=write_suite)
+    stub(
+        monkeypatch, "kineograph.evaluate.v2.prompts", write_suite=partial(write_suite, "second")
+    )
     stub(monkeypatch, "kineograph.produce", Event=Event)
-    for line in ("world suite --out d --suite two --prompts 3 --size 128", "world suite --out d"):
+    for line in (
+        "world suite --out d --suite two --prompts 3 --size 128",
+        "world suite --out d",
+        "world suite --world 2 --out d",
+    ):
         assert cli.main(line.split()) == 0
-    assert calls == [(Path("d"), "two", 3, {"side": 128}), (Path("d"), None, None, {"side": 512})]
-    assert capsys.readouterr().out == "d/prompts.jsonl\n" * 2
+    assert calls == [
+        (Path("d"), "two", 3, {"side": 128}),
+        (Path("d"), None, None, {"side": 512}),
+        ("second", Path("d"), None, None, {"side": 512}),
+    ]
+    assert capsys.readouterr().out == "d/prompts.jsonl\n" * 3
 
 
 def test_models_lists_every_row_as_a_table_and_as_json(capsys, monkeypatch):

@@ -182,15 +182,13 @@ def world_sheet(args: argparse.Namespace) -> None:
 
 def world_suite(args: argparse.Namespace) -> None:
     """Write prompts and first frames to test any model."""
-    from kineograph.evaluate import prompts
-    from kineograph.evaluate.v2 import prompts as prompts_v2
+    from kineograph.evaluate.prompts import write_suite
+    from kineograph.evaluate.v2.prompts import write_suite as write_suite_v2
     from kineograph.produce import Event
 
-    write_suite: Callable[..., Path] = (
-        prompts.write_suite if args.world == 1 else prompts_v2.write_suite
-    )
+    write: Callable[..., Path] = write_suite if args.world == 1 else write_suite_v2
     with progress() as on_event:
-        path = write_suite(
+        path = write(
             args.out,
             args.suite,
             args.prompts,
@@ -275,13 +273,13 @@ def evaluate(args: argparse.Namespace) -> None:
         raise RequestError(
             "--videos needs --prompts FILE, what they show; `kineo world suite` writes it"
         )
-    from kineograph.evaluate import run
     from kineograph.evaluate.prompts import version_of
-    from kineograph.evaluate.v2 import run as run_v2
+    from kineograph.evaluate.run import score
+    from kineograph.evaluate.v2.run import score as score_v2
 
     path = Path(args.prompts)
-    score: Callable[..., Any] = run.score if version_of(path) == 1 else run_v2.score
-    score(videos=args.videos, prompts=path, suite=args.suite, out=args.out)
+    judge: Callable[..., Any] = score if version_of(path) == 1 else score_v2
+    judge(videos=args.videos, prompts=path, suite=args.suite, out=args.out)
 
 
 def _number_of_prompts(text: str | None) -> int | None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 
 from kineograph.errors import RequestError, WeightsError
+from kineograph.evaluate import progress as progress_module
 from kineograph.evaluate import run as run_module
 from kineograph.evaluate import sources
 from kineograph.evaluate.judges import Judges, ObjectReading, Reading, save_judges
@@ -121,7 +122,7 @@ def test_bad_requests_are_refused_in_one_line(tmp_path, judges_path):
 def test_progress_tells_the_time_left_once_it_knows(monkeypatch):
     lines = []
     clock = iter(range(0, 10000, 20))
-    monkeypatch.setattr(run_module, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(progress_module, "monotonic", lambda: float(next(clock)))
     progress = Progress({"truth": 24, "model": 24}, lines.append)
     progress.step("single", "truth", 12, 6.0, "12/24")
     assert "left" not in lines[-1]  # nothing is known yet of the model
