@@ -25,7 +25,7 @@ from jaxtyping import UInt8
 
 from kineograph.evaluate.egomotion import estimate, rotation_error, translation_error
 from kineograph.evaluate.soften import soften
-from kineograph.world.v2.camera import AXIS, shots_of, track
+from kineograph.world.v2.camera import AXIS, SPEED_RATES, shots_of, track
 from kineograph.world.v2.draw import draw_scene
 from kineograph.world.v2.film import colours, frame_times
 from kineograph.world.v2.scene import CAMERA_MOVES, FPS, STYLES
@@ -88,12 +88,19 @@ def measured(number: int, style: str, size: int, *, damaged: bool) -> Result:
 
 
 def row(name: str, some: list[Result]) -> str:
-    """Return a line of the table; rates of all kinds together have no unit, and are left out."""
+    """Return a line of the table; rates of all kinds together are in shares of the normal rate."""
     right = sum(r.move == r.found for r in some)
-    true, rate = (np.array([getattr(r, key) for r in some]) for key in ("true_rate", "rate"))
+    moving = [r for r in some if r.kind in AXIS or len({one.kind for one in some}) == 1]
+    unit = {kind: SPEED_RATES[axis][1] for kind, axis in AXIS.items()}
+    units = [unit.get(r.kind, 1.0) if name == "all" else 1.0 for r in moving]
+    true = np.array([r.true_rate for r in moving]) / units
+    rate = np.array([r.rate for r in moving]) / units
     rates = "| | | "
-    if len({r.kind for r in some}) == 1 and true.any():
-        error, guess = np.abs(rate - true).mean(), np.abs(np.abs(true) - np.abs(true).mean()).mean()
+    if true.any():
+        usual = {k: np.mean([abs(t) for t, r in zip(true, moving, strict=True) if r.kind == k])
+                 for k in {r.kind for r in moving}}  # fmt: skip
+        guesses = np.array([usual[r.kind] for r in moving])
+        error, guess = np.abs(rate - true).mean(), np.abs(guesses - np.abs(true)).mean()
         rates = f"| {error:.3f} | {guess:.3f} | {error / guess:.2f} "
     columns = [[r.rotation for r in some], [r.translation for r in some]]
     errors = " | ".join(f"{np.median(c):.2f} / {np.quantile(c, 0.9):.2f}" for c in columns)

@@ -29,7 +29,8 @@ def draw_weights(net: nn.Module, generator: torch.Generator) -> None:
 class Fitter:
     """Trains networks by AdamW; those whose file is in the folder are read instead.
 
-    One that was interrupted goes on from its last copy, to the same bits. Losses draw from `rng` and `generator`, which begin anew for each network.
+    One that was interrupted goes on from its last copy, to the same bits. Losses draw from `rng`
+    and `generator`, which begin anew for each network.
     """
 
     def __init__(

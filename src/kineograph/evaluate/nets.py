@@ -62,6 +62,26 @@ class CropNet(nn.Module):
         return self.head(self.body(crops))
 
 
+class FrameNet(nn.Module):
+    """Classify single frames by what is fine in them: rain from snow, one style from another."""
+
+    def __init__(self, classes: tuple[int, ...]) -> None:
+        super().__init__()
+        stem = nn.Conv2d(3, 24, 5, 2, 2, bias=False)
+        self.body = nn.Sequential(
+            stem, nn.GroupNorm(8, 24), nn.SiLU(),
+            _conv(24, 48, 2), _conv(48, 64), _conv(64, 96, 2), _conv(96, 96),
+        )  # fmt: skip
+        self.classes = classes
+        self.head = nn.Sequential(nn.Dropout(0.1), nn.Linear(96 * 5, sum(classes)))
+
+    def forward(self, frames: Float[Tensor, "n 3 h w"]) -> tuple[Float[Tensor, "n _"], ...]:
+        """Return one tensor of logits for each answer, of frames in [-1, 1]."""
+        x = self.body(frames)
+        quarters = F.adaptive_avg_pool2d(x, 2).flatten(1)
+        return self.head(torch.cat((quarters, x.amax((2, 3))), 1)).split(self.classes, 1)
+
+
 class ClipNet(nn.Module):
     """Classify 13 frames of 64 x 64 pixels by what moves in them: five convolutions in space-time.
 
@@ -122,3 +142,68 @@ class MotionNet(nn.Module):
         camera, whole = self.whole(clips)
         (near,) = self.near(crops)
         return self.head(torch.cat((camera, F.silu(whole), F.silu(near)), 1)), camera
+
+
+class ActNet(nn.Module):
+    """A `MotionNet` that is also told, in numbers, where the object is in every frame.
+
+    Where it is, how fast that changes, how large, how drawn out and how turned it is, and where
+    all the others are: read off the masks, so that a fall is a parabola before anything is learnt.
+    """
+
+    NUMBERS = 13
+
+    def __init__(self, classes: int, camera_moves: int) -> None:
+        super().__init__()
+        self.whole = ClipNet(5, (camera_moves, 48), pool=(4, 2, 2))
+        self.near = ClipNet(4, (48,))
+        layers: list[nn.Module] = []
+        for ins, outs in ((self.NUMBERS, 48), (48, 64), (64, 64)):
+            conv = nn.Conv1d(ins, outs, 3, 1, 1, bias=False)
+            layers += [conv, nn.GroupNorm(8, outs), nn.SiLU()]
+        self.track = nn.Sequential(*layers, nn.AdaptiveAvgPool1d(6), nn.Flatten())
+        self.head = nn.Sequential(
+            nn.Linear(camera_moves + 96 + 64 * 6, 128), nn.SiLU(), nn.Dropout(0.1),
+            nn.Linear(128, classes),
+        )  # fmt: skip
+
+    @staticmethod
+    def numbers(masks: Float[Tensor, "b 2 t h w"]) -> Float[Tensor, "b 13 t"]:
+        """Return what masks of an object and of all objects say; sides are those of a square."""
+        mine, all_ = masks.float().unbind(1)
+        height, width = mine.shape[-2:]
+        side = math.sqrt(height * width)
+        x = (torch.arange(width, device=mine.device) + 0.5 - width / 2) / side
+        y = (torch.arange(height, device=mine.device) + 0.5 - height / 2) / side
+
+        def middle(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            area = a.sum((2, 3))
+            return area, (a.sum(2) @ x) / (area + 0.5), (a.sum(3) @ y) / (area + 0.5)
+
+        area, u, v = middle(mine)
+        p, q = x - u[..., None], y - v[..., None]  # b t w, b t h
+        share = area + 0.5
+        xx = ((mine.sum(2) * p * p).sum(2) / share).sqrt()
+        yy = ((mine.sum(3) * q * q).sum(2) / share).sqrt()
+        xy = torch.einsum("bthw,btw,bth->bt", mine, p, q) / share
+        xy = xy / (xx * yy + 1e-3)
+        rest, s, t = middle((all_ - mine).clamp_min(0))
+        seen, others = (area > 2).float(), (rest > 2).float()
+        both = F.pad(seen[:, 1:] * seen[:, :-1], (1, 0))
+        right, down = (20 * both * (a - a.roll(1, 1)) for a in (u, v))
+        rows = (
+            3 * u, 3 * v, right, down, 4 * area.sqrt() / side, 8 * xx, 8 * yy, xy, seen,
+            3 * s, 3 * t, 2 * rest.sqrt() / side, others,
+        )  # fmt: skip
+        return torch.stack(rows, 1)
+
+    def forward(
+        self, clips: Float[Tensor, "b 5 t h w"], crops: Float[Tensor, "b 4 t 32 32"]
+    ) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b _"]]:
+        """Return the logits of the motion and those of the camera's move."""
+        camera, whole = self.whole(clips)
+        (near,) = self.near(crops)
+        with torch.autocast(clips.device.type, enabled=False):  # a tenth of a pixel counts
+            track = self.track(self.numbers(clips[:, 3:]))
+        parts = (camera, F.silu(whole), F.silu(near), track)
+        return self.head(torch.cat([p.float() for p in parts], 1)), camera

@@ -14,7 +14,7 @@ from kineograph.evaluate.v2.files import save_judges
 from kineograph.evaluate.v2.judges import Judges, true_reading
 from kineograph.evaluate.v2.prompts import find_entry, read_prompts, write_suite
 from kineograph.evaluate.v2.run import main, score
-from kineograph.evaluate.v2.suites import SUITES, get_suite, make_prompts, scene_of
+from kineograph.evaluate.v2.suites import LAWFUL, SUITES, get_suite, make_prompts, scene_of
 from kineograph.evaluate.v2.testing import OF_OBJECTS, WHOLE
 from kineograph.generate import load
 from kineograph.world.v2.clips import write_film
@@ -63,8 +63,10 @@ def test_prompts_take_turns_and_state_facts_of_their_scene():
         known = facts(prompt.scene)
         assert prompt.said and all(known[n] == v for n, v in prompt.said.items())
     assert make_prompts(get_suite("single"), 3) == prompts[:3]
-    moves = [p.scene.shots[0].camera.move for p in make_prompts(get_suite("camera"), 4)]
-    assert moves == list(CAMERA_MOVES[:4])
+    moves = [find_entry("camera", i).prompt.scene.shots[0].camera.move for i in (0, 5, 6, 12)]
+    assert moves == [CAMERA_MOVES[k] for k in (0, 0, 1, 2)]
+    laws = [scene_of(get_suite("physics"), 4 * k).objects[0].motion for k in range(len(LAWFUL))]
+    assert laws == list(LAWFUL)
     with pytest.raises(RequestError, match="single has 1 to 480 prompts, not 481"):
         make_prompts(get_suite("single"), 481)
     with pytest.raises(RequestError, match="unknown suite 'none'"):

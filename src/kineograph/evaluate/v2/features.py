@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kineograph.evaluate.distance import moved, track
-from kineograph.evaluate.v2.judges import Judges, halved, views
+from kineograph.evaluate.v2.judges import Judges, scene_view, views
 
 Array = NDArray[np.float64]
 
@@ -25,6 +25,6 @@ def features(judges: Judges, clip: Float[Tensor, "17 3 h w"]) -> Array:
     mask = (seen == int(counts.argmax())) & (seen > 0)
     path = track(seen.numpy()) / (seen.shape[1] * seen.shape[2]) ** 0.5
     motion = judges.motion(*views(clip[None], mask.float()[None], (seen > 0)[None]))[0][0]
-    scene = torch.cat(judges.scene(halved(clip[None]).movedim(2, 1)), 1)[0]
+    scene = torch.cat(judges.scene(scene_view(clip[None]).movedim(2, 1)), 1)[0]
     answers = torch.cat((motion, scene)).double().numpy()
     return np.concatenate((moved(path[None])[0], answers))

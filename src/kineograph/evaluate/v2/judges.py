@@ -1,6 +1,6 @@
 """Judges of the second world: what objects, motions, places, styles and camera moves a clip shows.
 
-Four networks, trained on renders (`training.py`) before any model is measured, then frozen.
+Five networks, trained on renders (`training.py`) before any model is measured, then frozen.
 What a judge reads right is known for three kinds of style apart: photographs, styles that keep
 colours, and styles that have none; where it is fewer than 95 % of true renders, it is not asked.
 
@@ -20,8 +20,9 @@ from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from kineograph.evaluate.egomotion import estimate
 from kineograph.evaluate.judges import cut_crops
-from kineograph.evaluate.nets import ClipNet, CropNet, MotionNet, PixelNet
+from kineograph.evaluate.nets import ActNet, ClipNet, CropNet, FrameNet, PixelNet
 from kineograph.evaluate.v2.seen import (
     COLOURLESS_CLASS,
     FRAMES,
@@ -41,6 +42,7 @@ from kineograph.world.v2.scene import (
     MATERIALS,
     MAX_OBJECTS,
     SHAPES,
+    SHOT_SECONDS,
     SIZES,
     SKIES,
     SPEEDS,
@@ -58,7 +60,13 @@ SCENE_HEADS: dict[str, tuple[Any, ...]] = {
     "weather": WEATHERS,
     "style": STYLES,
 }
-CROP_HEADS: dict[str, tuple[str, ...]] = {"shape": SHAPES, "material": MATERIALS}
+# What single frames show as well.
+FRAME_HEADS = {name: SCENE_HEADS[name] for name in ("floor", "sky", "weather", "style")}
+CROP_HEADS: dict[str, tuple[str, ...]] = {
+    "shape": SHAPES,
+    "material": MATERIALS,
+    "real": ("yes", "no"),  # whether it is an object, and not a part of one or a shade
+}
 MOTION_HEADS: dict[str, tuple[str, ...]] = {
     "motion": MOTION_CLASSES,
     "then": THEN_CLASSES,
@@ -67,8 +75,8 @@ MOTION_HEADS: dict[str, tuple[str, ...]] = {
     "size": SIZES,
 }
 CROP_FRAMES = 5  # frames that vote on a shape and a material
-# Mean pixels of a colour, of 128 x 128, from which on it is an object: below lie flickers.
-MIN_PIXELS = 14.0
+# Mean pixels of a colour, of 128 x 128, from which on it may be an object: below lie flickers.
+MIN_PIXELS = 12.0
 HANDOVER = 6.0  # pixels between where one colour ends and another begins: one that turns
 
 
@@ -173,6 +181,15 @@ def halved(clips: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t c y x"]:
     return F.avg_pool2d(clips.flatten(0, 1), 2).unflatten(0, clips.shape[:2])
 
 
+def scene_view(clips: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "b t 4 y x"]:
+    """Return clips at half the size, and how fine what is lost by that is: rain, snow, dots."""
+    small = halved(clips)
+    grey = clips.mean(2, keepdim=True)
+    large = halved(grey).flatten(0, 1)
+    back = F.interpolate(large, scale_factor=2).unflatten(0, clips.shape[:2])
+    return torch.cat((small, 4 * halved((grey - back).abs())), 2)
+
+
 def follow(
     clips: Float[Tensor, "b t 3 h w"], masks: Float[Tensor, "b t h w"]
 ) -> Float[Tensor, "b 4 t 32 32"]:
@@ -190,14 +207,15 @@ def views(
 
 
 class Judges(nn.Module):
-    """The four networks, and how a clip is read with them."""
+    """The five networks, and how a clip is read with them."""
 
     def __init__(self) -> None:
         super().__init__()
         self.pixel = PixelNet(PIXEL_CLASSES)
         self.crop = CropNet(sum(map(len, CROP_HEADS.values())))
-        self.scene = ClipNet(3, tuple(map(len, SCENE_HEADS.values())))
-        self.motion = MotionNet(sum(map(len, MOTION_HEADS.values())), len(CAMERA_MOVES))
+        self.scene = ClipNet(4, tuple(map(len, SCENE_HEADS.values())))
+        self.frame = FrameNet(tuple(map(len, FRAME_HEADS.values())))
+        self.motion = ActNet(sum(map(len, MOTION_HEADS.values())), len(CAMERA_MOVES))
 
     @torch.no_grad()
     def segment(self, frames: Float[Tensor, "n 3 h w"]) -> UInt8[Tensor, "n h w"]:
@@ -206,20 +224,24 @@ class Judges(nn.Module):
         return torch.cat(parts)
 
     @torch.no_grad()
-    def read(self, clips: Sequence[Float[Tensor, "17 3 h w"]]) -> list[Reading]:
+    def read(self, clips: Sequence[Float[Tensor, "17 3 _ _"]]) -> list[Reading]:
         """Read judged frames (`seen.judged`) of clips, which may differ in aspect ratio."""
         return [self._read_one(clip) for clip in clips]
 
     def _read_one(self, clip: Float[Tensor, "17 3 h w"]) -> Reading:
         classes = self.segment(clip)
         told = self._scene(clip)
+        told["camera"] = _camera(clip, classes > 0)
         seen = _objects(classes.numpy(), told["style"] in COLOURLESS)
         things: list[ObjectReading] = []
         if seen:
             masks = torch.from_numpy(np.stack([s.mask for s in seen])).float()
             looks = self._looks(clip, masks)
-            acts = self._acts(clip, masks, classes > 0)
-            for s, look, act in zip(seen, looks, acts, strict=True):
+            # The largest is an object whatever it looks like: some answer must stand.
+            kept = [i for i, look in enumerate(looks) if i == 0 or look["real"] == "yes"]
+            acts = self._acts(clip, masks[kept], classes > 0)
+            for i, act in zip(kept, acts, strict=True):
+                s, look = seen[i], looks[i]
                 turned = s.colour_to is not None
                 if turned and act["motion"] not in ("recolour",) and act["then"] == "nothing":
                     act["then"] = "recolour"
@@ -229,18 +251,24 @@ class Judges(nn.Module):
                         colour_to=s.colour_to, place=s.place, area=s.area,
                     )
                 )  # fmt: skip
+        if told["style"] not in COLOURLESS:
+            told["count"] = len(things)
         return Reading(**told, objects=tuple(things))
 
     def _scene(self, clip: Float[Tensor, "17 3 h w"]) -> dict[str, Any]:
-        """Let a clip and its mirror image vote on what is true of all of it."""
-        x = halved(clip[None]).movedim(2, 1)
-        found = {}
-        for (name, names), a, b in zip(
-            SCENE_HEADS.items(), self.scene(x), self.scene(x.flip(-1)), strict=True
-        ):
-            b = b[:, MIRRORED_MOVES] if name == "camera" else b
-            found[name] = names[int((a.log_softmax(1) + b.log_softmax(1)).argmax(1))]
-        return found
+        """Let a clip, some of its frames and their mirror images vote on what all of it shows."""
+        x = scene_view(clip[None]).movedim(2, 1)
+        plain, mirrored = self.scene(x), self.scene(x.flip(-1))
+        votes = {
+            name: (a.log_softmax(1) + b.log_softmax(1))[0]
+            for name, a, b in zip(SCENE_HEADS, plain, mirrored, strict=True)
+            if name != "camera"
+        }
+        frames = clip[:: FRAMES // 4]
+        both = self.frame(torch.cat((frames, frames.flip(-1))))
+        for name, a in zip(FRAME_HEADS, both, strict=True):
+            votes[name] = votes[name] + 4 * a.log_softmax(1).mean(0)
+        return {name: SCENE_HEADS[name][int(vote.argmax())] for name, vote in votes.items()}
 
     def _looks(
         self, clip: Float[Tensor, "17 3 h w"], masks: Float[Tensor, "k 17 h w"]
@@ -274,6 +302,12 @@ class Judges(nn.Module):
         mirrored[0] = mirrored[0][:, MIRRORED_MOTIONS]
         votes = [a + b for a, b in zip(plain, mirrored, strict=True)]
         return [_answers(parts, MOTION_HEADS) for parts in zip(*votes, strict=True)]
+
+
+def _camera(clip: Float[Tensor, "17 3 h w"], objects: Tensor) -> str:
+    """Return the camera's move, by aligning frames: no network is as good at it."""
+    frames = clip.movedim(1, -1).add(1).mul(127.5).round().byte().numpy()
+    return estimate(frames, (FRAMES - 1) / SHOT_SECONDS, objects.numpy()).move
 
 
 def _answers(parts: Sequence[Tensor], heads: dict[str, tuple[str, ...]]) -> dict[str, str]:
@@ -361,7 +395,7 @@ def _turns(
 
 
 def read_videos(
-    judges: Judges, videos: Sequence[UInt8[np.ndarray, "t h w 3"]], fps: float
+    judges: Judges, videos: Sequence[UInt8[np.ndarray, "_ _ _ 3"]], fps: float
 ) -> list[Reading]:
     """Read whole clips."""
     return judges.read([judged(video, fps) for video in videos])

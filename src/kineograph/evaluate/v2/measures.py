@@ -1,15 +1,198 @@
-"""What is measured in numbers in a clip, by suite."""
+"""What is measured in numbers in a clip, by suite: camera, laws, sound, cuts, drift.
+
+A number is None where a clip does not tell it. Names say what is 0 when all is right, and units.
+
+Letters: o objects, t frames, h height, w width.
+"""
 
 from __future__ import annotations
 
+from itertools import pairwise
+
+import numpy as np
+import torch
+from jaxtyping import Bool, UInt8
+from numpy import ndarray
+
+from kineograph.evaluate.cuts import Transition, find_transitions, shot_consistency
+from kineograph.evaluate.drift import measure_drift, slope, windows
+from kineograph.evaluate.egomotion import Egomotion, estimate, rotation_error, translation_error
+from kineograph.evaluate.events import av_f1
+from kineograph.evaluate.physical import lawful, measure_physics
 from kineograph.evaluate.v2.clips import Clip
-from kineograph.evaluate.v2.judges import Judges
+from kineograph.evaluate.v2.judges import Judges, Reading
+from kineograph.evaluate.v2.scoring import assign
+from kineograph.evaluate.v2.seen import judged
 from kineograph.evaluate.v2.suites import Prompt
+from kineograph.world.styles import COLOURLESS
+from kineograph.world.v2.camera import AXIS, shots_of, track
+from kineograph.world.v2.scene import COLOURS, SHOT_SECONDS
 
-MEASURES_VERSION = 1
-HELD_TO: tuple[str, ...] = ()
+Numbers = dict[str, float | None]
+
+MEASURES_VERSION = 2
+# What every clip of a suite must give, to be usable.
+HELD_TO = ("law, residual",)
+PHYSICS = {  # as `physical.KEYS`; 1 is what must be there
+    "residual": "law, residual",
+    "g": "g, relative error",
+    "restitution": "restitution, error",
+    "momentum": "momentum, share lost or gained",
+    "friction": "friction, error",
+    "reversal": "way gone back",
+}
+HEARD = ("physics", "sequence")  # suites in which contacts and onsets are matched
+NEAR = 0.25  # s, by which the middle of a transition may be off
+OF_CLIPS = ("floor", "sky", "weather", "style")
 
 
-def measure(suite: str, prompt: Prompt, clip: Clip, judges: Judges) -> dict[str, float | None]:
-    """Return the numbers of a clip."""
-    return {}
+def classes_of(judges: Judges, frames: UInt8[ndarray, "t h w 3"]) -> UInt8[ndarray, "t h w"]:
+    """Return the class of every pixel of all frames of a clip at the judged size."""
+    x = torch.from_numpy(frames).movedim(-1, 1).float() / 127.5 - 1
+    return judges.segment(x).numpy()
+
+
+def masks_of(
+    prompt: Prompt, reading: Reading, classes: UInt8[ndarray, "t h w"]
+) -> Bool[ndarray, "o t h w"]:
+    """Return which pixels are those of each object of a prompt; none where it is not found."""
+    found = np.zeros((len(prompt.scene.objects), *classes.shape), dtype=bool)
+    for mask, thing in zip(found, assign(prompt, reading), strict=True):
+        if thing is None:
+            continue
+        if thing.colour is None:
+            mask |= classes > 0
+            continue
+        for colour in {thing.colour, thing.colour_to or thing.colour}:
+            mask |= classes == 1 + COLOURS.index(colour)
+    return found
+
+
+def measure(suite: str, prompt: Prompt, clip: Clip, judges: Judges, reading: Reading) -> Numbers:
+    """Return the numbers of a clip that its suite asks for."""
+    if suite == "long":
+        return _long(prompt, clip, judges)
+    if suite not in ("camera", "shots", *HEARD) or prompt.scene.style in COLOURLESS:
+        return {}
+    classes = classes_of(judges, clip.frames)
+    masks = masks_of(prompt, reading, classes)
+    if suite == "camera":
+        return _camera(prompt, clip, classes > 0)
+    if suite == "shots":
+        return _shots(prompt, clip, masks)
+    found = _heard(prompt, clip, masks)
+    if suite == "physics" and lawful(prompt.scene) is not None:
+        told = measure_physics(prompt.scene, masks, clip.fps, camera_known=False)
+        found |= {name: told[key] for key, name in PHYSICS.items() if key in told}
+    return found
+
+
+def _camera(prompt: Prompt, clip: Clip, seen: Bool[ndarray, "t h w"]) -> Numbers:
+    """Return how far the camera's rates, turns and ways are off."""
+    asked = next(iter(shots_of(prompt.scene)))[3]
+    found: Egomotion = estimate(clip.frames, clip.fps, seen)
+    times = np.arange(len(clip.frames)) / clip.fps
+    true = track(prompt.scene, times)
+    numbers: Numbers = {
+        "rotation, mean error (deg)": float(rotation_error(found.camera, true).mean()),
+        "translation, mean error (m)": float(translation_error(found.camera, true).mean()),
+    }
+    kind = prompt.scene.shots[0].camera.move.partition(" ")[0]
+    if kind in AXIS:
+        rate = getattr(asked, AXIS[kind])
+        numbers["rate asked for, relative error"] = abs(
+            getattr(found.rates, AXIS[kind]) - rate
+        ) / abs(rate)
+    return numbers
+
+
+def _heard(prompt: Prompt, clip: Clip, masks: Bool[ndarray, "o t h w"]) -> Numbers:
+    """Return whether what strikes is heard when it does; nothing of a silent clip."""
+    if clip.sound is None:
+        return {}
+    rows = [i for i, o in enumerate(prompt.scene.objects) if o.motion == "dominoes"]
+    told = av_f1(masks, clip.fps, clip.sound, clip.rate, rows=rows)
+    return {
+        "contacts and onsets within 45 ms, F1": told.f1,
+        "sound late by (ms)": told.offset,
+    }
+
+
+def _transitions(prompt: Prompt) -> list[tuple[str, float]]:
+    """Return kind and middle (s) of every transition of a prompt's scene."""
+    shots = prompt.scene.shots
+    ends = np.cumsum([shot.seconds for shot in shots])
+    return [(str(b.transition), float(end)) for b, end in zip(shots[1:], ends, strict=False)]
+
+
+def _matched(wanted: list[tuple[str, float]], found: list[Transition]) -> list[tuple[str, str]]:
+    """Return the kinds wanted and found of transitions that lie at one time."""
+    left = list(found)
+    pairs = []
+    for kind, middle in wanted:
+        near = min(left, key=lambda one: abs(one.middle - middle), default=None)
+        if near is not None and abs(near.middle - middle) <= NEAR:
+            left.remove(near)
+            pairs.append((kind, near.kind))
+    return pairs
+
+
+def _shots(prompt: Prompt, clip: Clip, masks: Bool[ndarray, "o t h w"]) -> Numbers:
+    """Return whether shots follow as asked, and are of one scene."""
+    wanted, found = _transitions(prompt), find_transitions(clip.frames, clip.fps)
+    pairs = _matched(wanted, found)
+    same = shot_consistency(clip.frames, clip.fps, found, masks)
+    objects = [distance for distance in same.objects if distance is not None]
+    return {
+        "transitions within 0.25 s, F1": 2 * len(pairs) / (len(wanted) + len(found)),
+        "transitions of the kind asked for, share": (
+            sum(a == b for a, b in pairs) / len(pairs) if pairs else None
+        ),
+        "colours of objects apart between shots": float(np.mean(objects)) if objects else None,
+        "other colours apart between shots": same.surroundings,
+        "objects shown by a shot, share": float(np.mean(same.present)),
+    }
+
+
+def _long(prompt: Prompt, clip: Clip, judges: Judges) -> Numbers:
+    """Return how a long clip drifts: in looks, and in what it shows of the prompt."""
+    drift = measure_drift(clip.frames, clip.fps)
+    numbers: Numbers = {
+        f"{name}, slope per minute": None if s is None else abs(s.per_minute)
+        for name, s in drift.slopes.items()
+        if name != "redness"
+    }
+    numbers["windows in which nothing moves, share"] = drift.stillness
+    for gap, alike in drift.similarity.items():
+        if alike is not None:
+            numbers[f"similarity of frames {gap:g} s apart"] = alike
+    scores, colours = [], []
+    parts = windows(len(clip.frames), clip.fps)
+    for part in parts:
+        reading = judges.read([judged(_window(clip, part), clip.fps)])[0]
+        scores.append(_score(prompt, reading))
+        colours.append({thing.colour for thing in reading.objects})
+    found = slope(np.array(scores), np.array(drift.times))
+    numbers["facts right, lost per minute"] = None if found is None else -found.per_minute
+    births = sum(len(b - a) for a, b in pairwise(colours))
+    numbers["objects that appear per minute"] = 60 * births / prompt.scene.seconds
+    return numbers
+
+
+def _window(clip: Clip, part: slice) -> UInt8[ndarray, "t h w 3"]:
+    """Return the frames of a window, as many as the judges need; its last one held."""
+    needed = round(SHOT_SECONDS * clip.fps) + 1
+    frames = clip.frames[part.start : part.start + needed]
+    return np.concatenate([frames, *[frames[-1:]] * (needed - len(frames))])
+
+
+def _score(prompt: Prompt, reading: Reading) -> float:
+    """Return the share of what a prompt states, of objects' looks and the place, that is right."""
+    scene = prompt.scene
+    rights = [getattr(scene, n) == getattr(reading, n) for n in OF_CLIPS if n in prompt.said]
+    for i, thing in enumerate(assign(prompt, reading)):
+        for name in ("colour", "shape"):
+            if f"object{i}.{name}" in prompt.said:
+                wanted = getattr(scene.objects[i], name)
+                rights.append(thing is not None and getattr(thing, name) == wanted)
+    return float(np.mean(rights)) if rights else float("nan")

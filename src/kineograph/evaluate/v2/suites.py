@@ -87,7 +87,7 @@ class Suite:
     numbers: tuple[str, ...] = ("seen",)  # in turns
     aspects: tuple[str, ...] = ("1:1",)  # in turns
     seconds: tuple[float, ...] = ()  # of one shot, in turns; as the world has them if none
-    wanted: Callable[[Scene, int], bool] = lambda scene, turn: True
+    wanted: Callable[[Scene, int], bool] = lambda scene, turn: True  # turns as those above
     must_say: Callable[[Mapping[str, str]], bool] = lambda said: True
 
 
@@ -97,9 +97,11 @@ def _alone(scene: Scene, split: str | None) -> bool:
     return is_training(scene) if split is None else held == {split}
 
 
+LAWFUL = ("fall", "bounce", "throw", "collide", "pendulum", "roll", "slide")
+
+
 def _falls(scene: Scene, turn: int) -> bool:
-    kinds = ("fall", "bounce", "throw", "collide", "pendulum", "roll", "slide")
-    return scene.objects[0].motion == kinds[turn % len(kinds)] and (
+    return scene.objects[0].motion == LAWFUL[turn % len(LAWFUL)] and (
         scene.shots[0].camera.move == "static"
     )
 
@@ -180,6 +182,7 @@ SUITES: dict[str, Suite] = {
         ),
         Suite(
             "physics", "S0: motions that obey laws, before a static camera", 210, 17,
+            counts=tuple(2 if motion == "collide" else 1 for motion in LAWFUL),
             lengths=("medium", "long"), wanted=_falls,
             must_say=lambda said: {"object0.motion", "object0.material"} <= set(said),
         ),
@@ -223,7 +226,7 @@ def scene_of(suite: Suite, i: int) -> Scene:
             distinct(scene)
             and not (plain and len(scene.objects) > 1)  # nobody could tell them apart
             and _alone(_lasting(scene, suite.seconds[0]) if suite.seconds else scene, suite.split)
-            and suite.wanted(scene, i)
+            and suite.wanted(scene, turn)
         )
 
     seed = SUITE_SEED + suite.number * SEEDS_A_SUITE + i

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+
+import torch
 
 from kineograph.evaluate.v2.files import OnTruth
 from kineograph.evaluate.v2.judges import Judges, ObjectReading, Reading, group_of, true_reading
@@ -15,6 +19,7 @@ from kineograph.world.v2.scene import PACED, STYLES, Scene
 
 GROUPS = ("photo", "coloured", "colourless")
 WHOLE = ("camera", "count", "floor", "sky", "weather", "style")
+PART = 25  # clips that a process reads at once
 OF_OBJECTS = ("shape", "material", "motion", "then", "order", "speed", "size", "colour_to")
 
 
@@ -65,22 +70,41 @@ def _told(name: str, scene: Scene, paced: bool, turns: bool) -> bool:
     return True
 
 
-def measure(judges: Judges, clips: int, say: Callable[[str], None]) -> OnTruth:
+def measure_part(
+    judges: Judges, group: str, numbers: Sequence[int]
+) -> dict[str, dict[str, int]]:  # fmt: skip
+    """Return how many of some fresh renders of one kind of style each judge reads right."""
+    torch.set_num_threads(1)
+    rows: dict[str, dict[str, int]] = {}
+    for k in numbers:
+        scene, play = tested_scene(TEST_SEED + GROUPS.index(group) * 10**6 + k, group)
+        shown, _ = look(play)
+        reading = judges.read([shown.movedim(-1, 1).float() / 127.5 - 1])[0]
+        for name, right in compare(scene, reading).items():
+            row = rows.setdefault(name, {"right": 0, "n": 0})
+            row["right"] += sum(right)
+            row["n"] += len(right)
+    return rows
+
+
+def measure(
+    judges: Judges, clips: int, say: Callable[[str], None], *, workers: int = 2
+) -> OnTruth:  # fmt: skip
     """Read fresh renders, `clips` of each kind of style; return how many each judge reads right."""
     found: OnTruth = {}
-    for g, group in enumerate(GROUPS):
-        rows: dict[str, dict[str, int]] = {}
-        for k in range(clips):
-            scene, play = tested_scene(TEST_SEED + g * 10**6 + k, group)
-            shown, _ = look(play)
-            reading = judges.read([shown.movedim(-1, 1).float() / 127.5 - 1])[0]
-            for name, right in compare(scene, reading).items():
-                row = rows.setdefault(name, {"right": 0, "n": 0})
-                row["right"] += sum(right)
-                row["n"] += len(right)
-            if (k + 1) % 50 == 0:
-                say(f"read {k + 1} of {clips} clips, {group}")
-        shares = ", ".join(f"{n} {r['right'] / r['n']:.3f} of {r['n']}" for n, r in rows.items())
-        say(f"{group}: {shares}")
-        found[group] = rows
+    starts = range(0, clips, PART)
+    with ProcessPoolExecutor(workers) as pool:
+        for group in GROUPS:
+            rows: dict[str, dict[str, int]] = {}
+            parts = [range(k, min(clips, k + PART)) for k in starts]
+            read = pool.map(partial(measure_part, judges, group), parts)
+            for part, more in zip(parts, read, strict=True):
+                for name, row in more.items():
+                    mine = rows.setdefault(name, {"right": 0, "n": 0})
+                    for key, count in row.items():
+                        mine[key] += count
+                say(f"read {part.stop} of {clips} clips, {group}")
+            shares = (f"{n} {r['right'] / r['n']:.3f} of {r['n']}" for n, r in rows.items())
+            say(f"{group}: {', '.join(shares)}")
+            found[group] = rows
     return found

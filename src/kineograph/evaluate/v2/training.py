@@ -1,6 +1,6 @@
 """Training of the second world's judges: `python -m kineograph.evaluate.v2.training --out FOLDER`.
 
-Renders, trains the four networks, measures them on fresh renders, and writes the file with what
+Renders, trains the five networks, measures them on fresh renders, and writes the file with what
 each reads right, in each kind of style. What is done is kept in FOLDER, so that the command
 given again goes on; `--only scene` trains one network alone, beside another process.
 """
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
@@ -22,16 +23,18 @@ from torch import Tensor
 from kineograph.evaluate.fitting import Fitter, draw_weights
 from kineograph.evaluate.judges import cut_crops
 from kineograph.evaluate.soften import soften
-from kineograph.evaluate.v2.files import default_path, save_judges
+from kineograph.evaluate.v2.files import default_path, load_judges, save_judges
 from kineograph.evaluate.v2.judges import (
     CROP_FRAMES,
     CROP_HEADS,
+    FRAME_HEADS,
+    MIN_PIXELS,
     MIRRORED_MOTIONS,
     MIRRORED_MOVES,
     MOTION_HEADS,
     SCENE_HEADS,
     Judges,
-    halved,
+    scene_view,
     views,
 )
 from kineograph.evaluate.v2.pool import Shard, distinct, make_pool
@@ -39,28 +42,32 @@ from kineograph.evaluate.v2.seen import (
     COLOURLESS_CLASS,
     FRAMES,
     ORDERS,
+    PIXEL_CLASSES,
     UNSURE,
     motion_class,
     then_class,
 )
 from kineograph.evaluate.v2.testing import measure
+from kineograph.media.files import atomic_write
+from kineograph.weights.header import sha256
 from kineograph.world.styles import COLOURLESS
 from kineograph.world.v2.scene import PACED, Scene
 
-NETWORKS = ("pixel", "crop", "scene", "motion")
+NETWORKS = ("pixel", "crop", "scene", "frame", "motion")
 SMALLEST = 60  # pixels of all frames together, that an object must show to be learnt from
 
 
 @dataclass(frozen=True)
 class JudgeRecipe:
-    """How the judges are trained; steps of 24 frames, 96 crops, 24 clips and 24 objects."""
+    """How the judges are trained; steps of 24 frames, 96 crops, 24 clips, 48 frames, 24 objects."""
 
-    clips: int = 9000
+    clips: int = 6000
     pixel_steps: int = 1800
     crop_steps: int = 3000
     scene_steps: int = 3500
-    motion_steps: int = 5000
-    test_clips: int = 600
+    frame_steps: int = 2000
+    motion_steps: int = 3600
+    test_clips: int = 200
     lr: float = 3e-3
     weight_decay: float = 0.02
     seed: int = 5
@@ -80,7 +87,7 @@ def object_labels(scene: Scene, i: int) -> list[int]:
     o = scene.objects[i]
     paced = o.motion in PACED
     values = (
-        o.shape, o.material, motion_class(scene, i), then_class(scene, i), ORDERS[o.order],
+        o.shape, o.material, "yes", motion_class(scene, i), then_class(scene, i), ORDERS[o.order],
         o.speed if paced else None, o.size,
     )  # fmt: skip
     heads = (*CROP_HEADS.values(), *MOTION_HEADS.values())
@@ -91,21 +98,27 @@ class Trainer(Fitter):
     """Trains one network after the other on a pool of clips."""
 
     def __init__(
-        self, recipe: JudgeRecipe, pool: list[Shard], folder: Path, say: Callable[[str], None]
-    ) -> None:
+        self, recipe: JudgeRecipe, pool: list[Shard], folder: Path, say: Callable[[str], None],
+        start: Path | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(folder, recipe.seed, recipe.lr, recipe.weight_decay, say)
         self.recipe, self.pool, self.judges = recipe, pool, Judges()
         draw_weights(self.judges, self.generator)
+        if start is not None:
+            self.judges.load_state_dict(load_judges(start)[0].state_dict())
         self.labels = [torch.tensor([scene_labels(s) for s in p.scenes]) for p in pool]
         self.things = [_things(shard) for shard in pool]
         self.looks: list[Tensor] = []
+        self.shams: list[Tensor] = []
 
     def run(self, only: str | None = None) -> Judges:
         """Train all networks, or one, and what it needs."""
         r, j = self.recipe, self.judges
         if only in (None, "scene"):
             self.fit("scene", j.scene, r.scene_steps, self._scene_loss)
-        if only != "scene":
+        if only in (None, "frame"):
+            self.fit("frame", j.frame, r.frame_steps, self._frame_loss)
+        if only not in ("scene", "frame"):
             self.fit("pixel", j.pixel, r.pixel_steps, self._pixel_loss)
         late = [n for n in ("crop", "motion") if only in (None, n)]
         if not all(self.has(name) for name in late):
@@ -139,26 +152,46 @@ class Trainer(Fitter):
         logits = self.judges.pixel(x)
         return F.cross_entropy(logits.float(), truth, ignore_index=UNSURE)
 
-    @torch.no_grad()
     def _look(self) -> None:
         """Look at every clip as the pixel judge sees it: half of them softened."""
-        self.begin("look")
+        mark = sha256(self.folder / "pixel.pt")[:12]
         for n, shard in enumerate(self.pool):
-            seen = torch.empty(shard.owners.shape, dtype=torch.uint8)
-            for start in range(0, len(seen), 10):
-                x = _signed(shard.frames[start : start + 10])
-                if self.rng.random() < 0.5:
-                    x = soften(x, self.rng, self.generator)
-                with torch.autocast("cpu", torch.bfloat16):
-                    found = self.judges.segment(x.flatten(0, 1))
-                seen[start : start + 10] = found.unflatten(0, x.shape[:2])
+            path = self.folder / f"look-{mark}-{n:04d}.npy"
+            if not path.exists():
+                self.begin(f"look {n}")
+                with atomic_write(path) as file:
+                    np.save(file, self._seen(shard).numpy())
+            seen = torch.from_numpy(np.load(path, mmap_mode="c"))
             self.looks.append(seen)
+            self.shams.append(_shams(shard, seen))
             if (n + 1) % 10 == 0:
                 self.say(f"looked at {n + 1} of {len(self.pool)} shards")
 
-    def _objects(self, k: int, count: int) -> tuple[Tensor, UInt8[Tensor, "b t h w"], Tensor]:
-        """Draw objects of a shard: their rows (`_things`), masks, and masks of all objects."""
-        rows = self.things[k][self.draw(len(self.things[k]), count)]
+    @torch.no_grad()
+    def _seen(self, shard: Shard) -> UInt8[Tensor, "n t h w"]:
+        """Return the classes of the pixels of a shard."""
+        seen = torch.empty(shard.owners.shape, dtype=torch.uint8)
+        for start in range(0, len(seen), 10):
+            x = _signed(shard.frames[start : start + 10])
+            if self.rng.random() < 0.5:
+                x = soften(x, self.rng, self.generator)
+            with torch.autocast("cpu", torch.bfloat16):
+                found = self.judges.segment(x.flatten(0, 1))
+            seen[start : start + 10] = found.unflatten(0, x.shape[:2])
+        return seen
+
+    def _objects(
+        self, k: int, count: int, shams: int = 0
+    ) -> tuple[Tensor, UInt8[Tensor, "b t h w"], Tensor]:
+        """Draw objects of a shard: their rows (`_things`), masks, and masks of all objects.
+
+        The last ones may be what the pixel judge took for objects and are none.
+        """
+        false = self.shams[k]
+        shams = shams if len(false) else 0
+        rows = self.things[k][self.draw(len(self.things[k]), count - shams)]
+        if shams:
+            rows = torch.cat((rows, false[self.draw(len(false), shams)]))
         seen = self.looks[k][rows[:, 0]]
         masks = seen == rows[:, 1][:, None, None, None]
         masks |= seen == rows[:, 2][:, None, None, None]
@@ -166,7 +199,7 @@ class Trainer(Fitter):
 
     def _crop_loss(self) -> Tensor:
         k = self._shard()
-        rows, seen, _ = self._objects(k, 96)
+        rows, seen, _ = self._objects(k, 96, shams=20)
         # one of the frames in which most of the object is seen: the others do not vote
         best = seen.sum((2, 3), dtype=torch.long).topk(CROP_FRAMES + 3, dim=1).indices
         time = best.gather(1, self.draw(CROP_FRAMES + 3, 96)[:, None])[:, 0]
@@ -182,12 +215,24 @@ class Trainer(Fitter):
         k = self._shard()
         index = self.draw(len(self.pool[k].scenes), 24)
         labels = self.labels[k][index].clone()
-        x = self._soft(halved(_signed(self.pool[k].frames[index]))).movedim(2, 1)
+        x = scene_view(_signed(self.pool[k].frames[index]))
+        fine = x[:, :, 3:] * self.rng.choice((1.0, 1.0, self.rng.uniform(0.2, 1)))  # if softened
+        x = torch.cat((self._soft(x[:, :, :3]), fine), 2).movedim(2, 1)
         if self.rng.random() < 0.5:
             x = x.flip(-1)
             labels[:, 0] = MIRRORED_MOVES[labels[:, 0]]
         logits = torch.cat(self.judges.scene(x), 1)
         return _losses(logits, labels, SCENE_HEADS)
+
+    def _frame_loss(self) -> Tensor:
+        k = self._shard()
+        index, time = self.draw(len(self.pool[k].scenes), 48), self.draw(FRAMES, 48)
+        x = self._soft(_signed(self.pool[k].frames[index, time])[:, None]).flatten(0, 1)
+        if self.rng.random() < 0.5:
+            x = x.flip(-1)
+        columns = [list(SCENE_HEADS).index(name) for name in FRAME_HEADS]
+        logits = torch.cat(self.judges.frame(x), 1)
+        return _losses(logits, self.labels[k][index][:, columns], FRAME_HEADS)
 
     def _motion_loss(self) -> Tensor:
         k = self._shard()
@@ -216,7 +261,7 @@ def _signed(frames: UInt8[Tensor, "*n h w 3"]) -> Float[Tensor, "*n 3 h w"]:
 
 
 def _things(shard: Shard) -> Tensor:
-    """Return the objects that a judge can tell from the others: `n 10`.
+    """Return the objects that a judge can tell from the others: `n 11`.
 
     Clip, class of its pixels, class of those it turns into, labels.
     """
@@ -235,6 +280,24 @@ def _things(shard: Shard) -> Tensor:
     return torch.tensor(rows)
 
 
+def _shams(shard: Shard, seen: UInt8[Tensor, "n t h w"]) -> Tensor:
+    """Return rows as `_things` for colours in a clip that no object of it has."""
+    unknown = [-100] * (len(CROP_HEADS) - 1)
+    label = [*unknown, CROP_HEADS["real"].index("no"), *[-100] * len(MOTION_HEADS)]
+    rows = []
+    for clip, scene in enumerate(shard.scenes):
+        if scene.style in COLOURLESS:
+            continue
+        areas = torch.bincount(seen[clip].flatten().long(), minlength=PIXEL_CLASSES) / FRAMES
+        known = set(shard.classes[clip].flatten().tolist())
+        rows += [
+            [clip, k, k, *label]
+            for k in range(1, COLOURLESS_CLASS)
+            if areas[k] >= MIN_PIXELS and k not in known
+        ]
+    return torch.tensor(rows)
+
+
 def _losses(
     logits: Float[Tensor, "b _"], labels: Tensor, heads: dict[str, tuple[str, ...]]
 ) -> Tensor:
@@ -249,8 +312,14 @@ def _losses(
     ).sum()
 
 
-def train(recipe: JudgeRecipe, folder: Path, out: Path, only: str | None = None) -> None:
-    """Train, measure, and write the judges to `out`."""
+def train(
+    recipe: JudgeRecipe, folder: Path, out: Path, only: str | None = None,
+    start: Path | None = None,
+) -> None:  # fmt: skip
+    """Train, from the networks of a file if one is given, measure, and write the judges to `out`.
+
+    Raises `WeightsError` if `start` holds no judges.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     begin = monotonic()
 
@@ -264,7 +333,7 @@ def train(recipe: JudgeRecipe, folder: Path, out: Path, only: str | None = None)
             fitter.take(name, net)
     else:
         pool = make_pool(folder, recipe.clips, say)
-        judges = Trainer(recipe, pool, folder, say).run(only)
+        judges = Trainer(recipe, pool, folder, say, start).run(only)
         if only is not None:
             return
     judges.eval().requires_grad_(False)
@@ -282,8 +351,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to work in and resume from")
     parser.add_argument("--judges", type=Path, default=default_path(), help="file to write")
     parser.add_argument("--only", choices=NETWORKS, help="train this one and stop")
+    parser.add_argument("--start", type=Path, help="judges to go on from; from nothing if unsaid")
     args = parser.parse_args()
-    train(JudgeRecipe(), args.out, args.judges, args.only)
+    train(JudgeRecipe(), args.out, args.judges, args.only, args.start)
 
 
 if __name__ == "__main__":

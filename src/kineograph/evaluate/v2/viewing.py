@@ -90,7 +90,7 @@ class Viewing:
         short = entry.prompt.scene.seconds < SHOT_SECONDS
         frames = judged(_held(clip) if short else clip.frames, clip.fps)
         reading = self.judges.read([frames])[0]
-        numbers = measure(entry.suite.name, entry.prompt, clip, self.judges)
+        numbers = measure(entry.suite.name, entry.prompt, clip, self.judges, reading)
         return Judged(reading, numbers, features(self.judges, frames).round(5).tolist())
 
     def _made_by(self, entry: Entry, source: Source) -> list[Any]:

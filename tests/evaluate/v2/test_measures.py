@@ -1,0 +1,112 @@
+"""Numbers of true clips and of damaged ones, with judges that look up the truth."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from kineograph.evaluate.v2 import measures
+from kineograph.evaluate.v2.clips import Clip, true_clip
+from kineograph.evaluate.v2.judges import NOTHING, Judges, true_reading
+from kineograph.evaluate.v2.measures import masks_of, measure
+from kineograph.evaluate.v2.prompts import find_entry
+from kineograph.evaluate.v2.seen import SIDE
+from kineograph.world.gbuffer import FIRST_OBJECT
+from kineograph.world.v2.draw import picture_size, play_of
+from kineograph.world.v2.film import blend, filmed, frame_times
+from kineograph.world.v2.scene import COLOURS
+
+
+class Knowing(Judges):
+    """Reads one scene whatever it is shown."""
+
+    def __init__(self, scene):
+        super().__init__()
+        self.only = scene
+
+    def read(self, clips):
+        return [true_reading(self.only) for _ in clips]
+
+
+def true_classes(scene):
+    """Return the class of every pixel of all frames."""
+    play = play_of(scene)
+    times = frame_times(scene.seconds)
+    size = picture_size(scene.aspect_ratio, SIDE)
+    owner = filmed(play, times, *size, shots=blend(play, times).first).owner - FIRST_OBJECT
+    names = torch.tensor([1 + COLOURS.index(o.colour) for o in scene.objects])
+    return torch.where(owner >= 0, names[owner.clamp_min(0)], 0).to(torch.uint8).numpy()
+
+
+def shown(monkeypatch, name, wanted=lambda scene: True):
+    """Return the first prompt of a suite that is wanted, and its true clip."""
+    prompt = next(p for i in range(0, 108, 2) if wanted((p := find_entry(name, i).prompt).scene))
+    classes = true_classes(prompt.scene)
+    monkeypatch.setattr(measures, "classes_of", lambda judges, frames: classes[: len(frames)])
+    return prompt, true_clip(prompt)
+
+
+def numbers(name, prompt, clip):
+    return measure(name, prompt, clip, Knowing(prompt.scene), true_reading(prompt.scene))
+
+
+def test_a_true_fall_keeps_the_law_and_one_that_stands_is_not_usable(monkeypatch):
+    prompt, clip = shown(monkeypatch, "physics", lambda s: s.objects[0].motion == "bounce")
+    found = numbers("physics", prompt, clip)
+    assert found["law, residual"] < 0.02
+    assert found["g, relative error"] < 0.2
+    assert found["restitution, error"] < 0.05
+    assert found["contacts and onsets within 45 ms, F1"] > 0.7
+    still = np.repeat(true_classes(prompt.scene)[:1], len(clip.frames), 0)
+    monkeypatch.setattr(measures, "classes_of", lambda judges, frames: still)
+    frozen = numbers("physics", prompt, clip)
+    assert frozen["law, residual"] is None and frozen["g, relative error"] is None
+    assert "contacts and onsets within 45 ms, F1" not in numbers(
+        "physics", prompt, Clip(clip.frames, clip.fps)
+    )
+
+
+def test_the_rate_of_the_camera_is_read(monkeypatch):
+    prompt, clip = shown(monkeypatch, "camera", lambda s: s.shots[0].camera.move == "pan left")
+    found = numbers("camera", prompt, clip)
+    assert found["rate asked for, relative error"] < 0.3
+    assert found["rotation, mean error (deg)"] < 2
+    assert found["translation, mean error (m)"] < 0.3
+    back = numbers("camera", prompt, replace(clip, frames=clip.frames[::-1].copy()))
+    assert back["rate asked for, relative error"] > 1
+
+
+def test_shots_are_found_where_they_were_asked_for(monkeypatch):
+    prompt, clip = shown(
+        monkeypatch, "shots", lambda s: {shot.transition for shot in s.shots[1:]} == {"cut"}
+    )
+    found = numbers("shots", prompt, clip)
+    assert found["transitions within 0.25 s, F1"] == 1.0
+    assert found["transitions of the kind asked for, share"] == 1.0
+    one = clip.frames[: len(clip.frames) // 4]
+    stuck = np.concatenate([one, np.repeat(one[-1:], len(clip.frames) - len(one), 0)])
+    assert numbers("shots", prompt, replace(clip, frames=stuck))[
+        "transitions within 0.25 s, F1"
+    ] < 1.0
+
+
+def test_a_long_clip_that_fades_and_forgets_drifts():
+    prompt = find_entry("long", 0).prompt
+    clip = true_clip(prompt)
+    true = numbers("long", prompt, clip)
+    assert true["facts right, lost per minute"] == pytest.approx(0)
+    assert true["objects that appear per minute"] == 0
+    assert true["windows in which nothing moves, share"] < 1
+    light = np.linspace(1, 0.3, len(clip.frames))[:, None, None, None]
+    faded = replace(clip, frames=(clip.frames * light).astype(np.uint8))
+    drifted = numbers("long", prompt, faded)
+    assert drifted["brightness, slope per minute"] > 5 * true["brightness, slope per minute"]
+
+
+def test_what_is_not_found_has_no_mask_and_other_suites_no_numbers():
+    prompt = find_entry("two", 0).prompt
+    classes = np.full((3, 8, 8), 1, np.uint8)
+    assert not masks_of(prompt, NOTHING, classes).any()
+    clip = Clip(np.zeros((49, 128, 128, 3), np.uint8), 12.0)
+    assert measure("two", prompt, clip, Knowing(prompt.scene), true_reading(prompt.scene)) == {}

@@ -1,0 +1,65 @@
+"""Training of the second world's judges, in steps of one."""
+
+from dataclasses import replace
+
+import torch
+
+from kineograph.evaluate.v2.files import load_judges
+from kineograph.evaluate.v2.judges import CROP_HEADS, MOTION_HEADS, scene_view
+from kineograph.evaluate.v2.pool import make_shard, read_shard
+from kineograph.evaluate.v2.seen import COLOURLESS_CLASS, FRAMES
+from kineograph.evaluate.v2.training import JudgeRecipe, _shams, _things, train
+from kineograph.world.styles import COLOURLESS
+
+TOY = JudgeRecipe(
+    clips=4, pixel_steps=1, crop_steps=1, scene_steps=1, frame_steps=1, motion_steps=1,
+    test_clips=1,
+)  # fmt: skip
+
+
+def test_judges_are_trained_measured_and_written_even_one_by_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("kineograph.evaluate.v2.pool.SHARD", 4)
+    out = tmp_path / "judges.safetensors"
+    for name in ("pixel", "crop", "scene", "frame", "motion"):
+        train(TOY, tmp_path / "work", out, name)
+        assert not out.exists()
+        assert (tmp_path / "work" / f"{name}.pt").exists()
+    train(TOY, tmp_path / "work", out)
+    _, on_truth = load_judges(out)
+    assert set(on_truth) == {"photo", "coloured", "colourless"}
+    assert all(row["n"] for rows in on_truth.values() for row in rows.values())
+    # from a file, and in steps of none, the networks stay what they were
+    still = replace(TOY, pixel_steps=0)
+    train(still, tmp_path / "again", tmp_path / "b.safetensors", "pixel", out)
+    kept = torch.load(tmp_path / "again" / "pixel.pt", weights_only=True)
+    first = load_judges(out)[0].pixel.state_dict()
+    assert all(torch.equal(kept[k], first[k]) for k in first)
+
+
+def test_colours_that_no_object_has_are_shams(tmp_path, monkeypatch):
+    monkeypatch.setattr("kineograph.evaluate.v2.pool.SHARD", 4)
+    shard = read_shard(make_shard(tmp_path, 0))
+    clip = next(i for i, s in enumerate(shard.scenes) if s.style not in COLOURLESS)
+    known = set(shard.classes[clip].flatten().tolist())
+    sham = next(k for k in range(1, COLOURLESS_CLASS) if k not in known)
+    seen = torch.zeros_like(shard.owners)
+    seen[clip, :, :10, :10] = sham
+    seen[clip, :, 20:30, 20:30] = next(k for k in known if 0 < k < COLOURLESS_CLASS)
+    rows = _shams(shard, seen)
+    assert rows[:, :3].tolist() == [[clip, sham, sham]]
+    real = 3 + list(CROP_HEADS).index("real")
+    assert rows[0, real] == CROP_HEADS["real"].index("no")
+    assert rows.shape[1] == _things(shard).shape[1] == 3 + len(CROP_HEADS) + len(MOTION_HEADS)
+    assert (_things(shard)[:, real] == CROP_HEADS["real"].index("yes")).all()
+    seen[clip, :, :10, :10] = 0
+    assert not len(_shams(shard, seen))
+
+
+def test_what_halving_loses_is_shown_beside_it():
+    clips = torch.zeros(2, FRAMES, 3, 32, 48)
+    clips[1, :, :, :, ::2] = 1.0  # stripes of one pixel
+    view = scene_view(clips)
+    assert view.shape == (2, FRAMES, 4, 16, 24)
+    assert view[0, :, 3].abs().max() == 0
+    assert view[1, :, 3].min() > 1
+    assert (view[1, :, :3] == 0.5).all()
