@@ -15,7 +15,7 @@ from kineograph.evaluate.v2.judges import (
     group_of,
     true_reading,
 )
-from kineograph.evaluate.v2.pool import distinct, make_shard, read_shard
+from kineograph.evaluate.v2.pool import distinct, look, make_shard, read_shard
 from kineograph.evaluate.v2.seen import (
     FRAMES,
     MOTION_CLASSES,
@@ -26,7 +26,7 @@ from kineograph.evaluate.v2.seen import (
     judged,
     motion_class,
 )
-from kineograph.evaluate.v2.testing import compare
+from kineograph.evaluate.v2.testing import compare, tested_scene
 from kineograph.world.styles import COLOURLESS
 from kineograph.world.v2.draw import play_of
 from kineograph.world.v2.layout import ASPECTS
@@ -189,3 +189,16 @@ def test_scenes_whose_objects_share_a_colour_cannot_be_told_apart():
     assert not distinct(replace(SCENE, objects=(RUNNER, replace(STRUCK, colour="red"))))
     turning = replace(STRUCK, motion="recolour", colour_to="red")
     assert not distinct(replace(SCENE, objects=(replace(RUNNER, partner=None), turning)))
+
+
+def test_the_shipped_judges_read_a_true_photograph():
+    judges, on_truth = load_judges()
+    asked = trusted(on_truth, "photo")
+    assert asked >= {"camera", "floor", "sky", "style", "weather"}
+    scene, play = tested_scene(12345, "photo")
+    shown, _ = look(play)
+    reading = judges.read([shown.movedim(-1, 1).float() / 127.5 - 1])[0]
+    truth = true_reading(scene)
+    for name in ("camera", "floor", "sky", "style"):
+        assert getattr(reading, name) == getattr(truth, name)
+    assert {o.colour for o in reading.objects} & {o.colour for o in truth.objects}

@@ -85,7 +85,7 @@ def test_prompts_are_read_back_as_they_were_written(tmp_path):
     assert [e.id for e in entries] == ["camera-0000", "camera-0001"]
     assert entries == [find_entry("camera", i) for i in (0, 1)]
     line = json.loads(path.read_text().splitlines()[1])
-    assert line["camera"][0]["pan"] < 0  # "pan left"
+    assert find_entry("camera", 6).to_dict()["camera"][0]["pan"] < 0  # "pan left"
     assert (tmp_path / line["first_frame"]).is_file()
     changed = {**line, "prompt": "something else"}
     path.write_text(json.dumps(changed))

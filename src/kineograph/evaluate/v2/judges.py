@@ -77,6 +77,9 @@ MOTION_HEADS: dict[str, tuple[str, ...]] = {
 CROP_FRAMES = 5  # frames that vote on a shape and a material
 # Mean pixels of a colour, of 128 x 128, from which on it may be an object: below lie flickers.
 MIN_PIXELS = 12.0
+LASTS = 0.6  # of the frames, that show an object: shades come and go
+SHOWN = 8  # pixels of it, that a frame shows it with
+REAL = 5.0  # by which the logarithm of the odds must speak for an object
 HANDOVER = 6.0  # pixels between where one colour ends and another begins: one that turns
 
 
@@ -238,7 +241,10 @@ class Judges(nn.Module):
             masks = torch.from_numpy(np.stack([s.mask for s in seen])).float()
             looks = self._looks(clip, masks)
             # The largest is an object whatever it looks like: some answer must stand.
-            kept = [i for i, look in enumerate(looks) if i == 0 or look["real"] == "yes"]
+            kept = [
+                i for i, (s, look) in enumerate(zip(seen, looks, strict=True))
+                if i == 0 or (look["real"] == "yes" and s.lasts)
+            ]  # fmt: skip
             acts = self._acts(clip, masks[kept], classes > 0)
             for i, act in zip(kept, acts, strict=True):
                 s, look = seen[i], looks[i]
@@ -278,16 +284,12 @@ class Judges(nn.Module):
         rows = torch.arange(len(masks))[:, None]
         crops = cut_crops(clip[best.flatten()], masks[rows, best].flatten(0, 1))
         logits = self.crop(crops) + self.crop(crops.flip(-1))
-        return [
-            _answers(parts, CROP_HEADS)
-            for parts in zip(
-                *(
-                    part.log_softmax(1).unflatten(0, (len(masks), CROP_FRAMES)).sum(1)
-                    for part in logits.split([len(n) for n in CROP_HEADS.values()], 1)
-                ),
-                strict=True,
-            )
+        votes = [
+            part.log_softmax(1).unflatten(0, (len(masks), CROP_FRAMES)).sum(1)
+            for part in logits.split([len(n) for n in CROP_HEADS.values()], 1)
         ]
+        votes[-1][:, CROP_HEADS["real"].index("no")] += REAL
+        return [_answers(parts, CROP_HEADS) for parts in zip(*votes, strict=True)]
 
     def _acts(
         self, clip: Float[Tensor, "17 3 h w"], masks: Float[Tensor, "k 17 h w"], any_: Tensor
@@ -324,6 +326,11 @@ class _Seen:
     colour_to: str | None
     place: Place | None
     area: float
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it is seen most of the time."""
+        return bool((self.mask.sum((1, 2)) >= SHOWN).mean() >= LASTS)
 
 
 def _middle(mask: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -62,12 +62,12 @@ class JudgeRecipe:
     """How the judges are trained; steps of 24 frames, 96 crops, 24 clips, 48 frames, 24 objects."""
 
     clips: int = 6000
-    pixel_steps: int = 1800
-    crop_steps: int = 3000
+    pixel_steps: int = 5000
+    crop_steps: int = 4000
     scene_steps: int = 3500
-    frame_steps: int = 2000
-    motion_steps: int = 3600
-    test_clips: int = 200
+    frame_steps: int = 5000
+    motion_steps: int = 9000
+    test_clips: int = 150
     lr: float = 3e-3
     weight_decay: float = 0.02
     seed: int = 5
