@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from kineograph.errors import RequestError, WeightsError
-from kineograph.evaluate.v2.files import load_judges, save_judges, trusted
+from kineograph.evaluate.v2 import testing
+from kineograph.evaluate.v2.files import default_path, load_judges, save_judges, trusted
 from kineograph.evaluate.v2.judges import (
     MIRRORED_MOTIONS,
     MIRRORED_MOVES,
@@ -26,7 +27,7 @@ from kineograph.evaluate.v2.seen import (
     judged,
     motion_class,
 )
-from kineograph.evaluate.v2.testing import compare, tested_scene
+from kineograph.evaluate.v2.testing import compare
 from kineograph.world.styles import COLOURLESS
 from kineograph.world.v2.draw import play_of
 from kineograph.world.v2.layout import ASPECTS
@@ -192,10 +193,11 @@ def test_scenes_whose_objects_share_a_colour_cannot_be_told_apart():
 
 
 def test_the_shipped_judges_read_a_true_photograph():
+    assert default_path().stat().st_size < 3.5e6
     judges, on_truth = load_judges()
     asked = trusted(on_truth, "photo")
     assert asked >= {"camera", "floor", "sky", "style", "weather"}
-    scene, play = tested_scene(12345, "photo")
+    scene, play = testing.tested_scene(12345, "photo")
     shown, _ = look(play)
     reading = judges.read([shown.movedim(-1, 1).float() / 127.5 - 1])[0]
     truth = true_reading(scene)

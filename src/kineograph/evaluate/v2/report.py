@@ -263,4 +263,5 @@ def _words(reading: Reading, good: frozenset[str]) -> str:
     count = [f"{reading.count} in all"] if "count" in good else []
     whole = [n for n in ("floor", "sky", "weather", "style", "camera") if n in good]
     rest = [str(getattr(reading, n)) for n in whole]
-    return "; ".join([", ".join(things), *count, ", ".join(rest)])
+    parts = [", ".join(things) if of_objects else "", *count, ", ".join(rest)]
+    return "; ".join(part for part in parts if part)
