@@ -7,12 +7,12 @@ import torch
 from kineograph.errors import RequestError, WeightsError
 from kineograph.evaluate.v2 import testing
 from kineograph.evaluate.v2.files import default_path, load_judges, save_judges, trusted
+from kineograph.evaluate.v2.found import find_objects
 from kineograph.evaluate.v2.judges import (
     MIRRORED_MOTIONS,
     MIRRORED_MOVES,
     Judges,
     Reading,
-    _objects,
     group_of,
     true_reading,
 )
@@ -50,7 +50,7 @@ def painted(*boxes):
 def test_objects_are_told_apart_by_colour_largest_first():
     classes = painted((RED, 0, 16, 5, 5), (BLUE, 0, 16, 40, 30))
     classes[:, 5:20, 5:17] = RED
-    found = _objects(classes, colourless=False)
+    found = find_objects(classes, colourless=False)
     assert [s.colour for s in found] == ["red", "blue"]
     assert [s.area for s in found] == [180.0, 120.0]
     place = found[1].place
@@ -60,24 +60,24 @@ def test_objects_are_told_apart_by_colour_largest_first():
 
 
 def test_a_colour_that_follows_another_in_its_place_is_one_object_that_turns():
-    turned = _objects(painted((RED, 0, 7, 20, 20), (BLUE, 10, 16, 21, 20)), colourless=False)
+    turned = find_objects(painted((RED, 0, 7, 20, 20), (BLUE, 10, 16, 21, 20)), colourless=False)
     assert [(s.colour, s.colour_to) for s in turned] == [("red", "blue")]
     assert turned[0].mask[[3, 14], 25, 25].all()
-    apart = _objects(painted((RED, 0, 7, 2, 20), (BLUE, 10, 16, 44, 20)), colourless=False)
+    apart = find_objects(painted((RED, 0, 7, 2, 20), (BLUE, 10, 16, 44, 20)), colourless=False)
     assert {(s.colour, s.colour_to) for s in apart} == {("red", None), ("blue", None)}
 
 
 def test_flickers_are_no_objects_but_some_answer_stands():
     classes = painted((RED, 0, 16, 5, 5))
     classes[3, 40:43, 40:43] = BLUE
-    assert [s.colour for s in _objects(classes, colourless=False)] == ["red"]
+    assert [s.colour for s in find_objects(classes, colourless=False)] == ["red"]
     lonely = np.zeros((FRAMES, 64, 64), np.uint8)
     lonely[0, 3, 3] = BLUE
-    assert [s.colour for s in _objects(lonely, colourless=False)] == ["blue"]
+    assert [s.colour for s in find_objects(lonely, colourless=False)] == ["blue"]
 
 
 def test_without_colours_all_is_one_object():
-    found = _objects(painted((RED, 0, 16, 5, 5), (11, 0, 16, 40, 30)), colourless=True)
+    found = find_objects(painted((RED, 0, 16, 5, 5), (11, 0, 16, 40, 30)), colourless=True)
     assert [(s.colour, s.area) for s in found] == [(None, 240.0)]
 
 
@@ -193,7 +193,9 @@ def test_scenes_whose_objects_share_a_colour_cannot_be_told_apart():
 
 
 def test_the_shipped_judges_read_a_true_photograph():
-    assert default_path().stat().st_size < 3.5e6
+    sizes = {f.name: f.stat().st_size for f in default_path().parent.iterdir()}
+    assert set(sizes) == {"judges.safetensors", "judges-v2.safetensors"}
+    assert sizes["judges-v2.safetensors"] < 3.5e6
     judges, on_truth = load_judges()
     asked = trusted(on_truth, "photo")
     assert asked >= {"camera", "floor", "sky", "style", "weather"}

@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from kineograph.evaluate.v2.judges import ObjectReading, Place, true_reading
+from kineograph.evaluate.v2.found import Place
+from kineograph.evaluate.v2.judges import ObjectReading, true_reading
 from kineograph.evaluate.v2.scoring import (
     best_constant,
     holds,

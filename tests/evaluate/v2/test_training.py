@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 
+from kineograph.errors import WeightsError
 from kineograph.evaluate.v2.files import load_judges
 from kineograph.evaluate.v2.judges import CROP_HEADS, MOTION_HEADS, scene_view
 from kineograph.evaluate.v2.pool import make_shard, read_shard
@@ -34,6 +36,12 @@ def test_judges_are_trained_measured_and_written_even_one_by_one(tmp_path, monke
     kept = torch.load(tmp_path / "again" / "pixel.pt", weights_only=True)
     first = load_judges(out)[0].pixel.state_dict()
     assert all(torch.equal(kept[k], first[k]) for k in first)
+
+
+def test_a_file_to_start_from_is_looked_at_before_anything_is_rendered(tmp_path):
+    with pytest.raises(WeightsError, match="are missing"):
+        train(TOY, tmp_path / "work", tmp_path / "a", start=tmp_path / "none.safetensors")
+    assert not list((tmp_path / "work").iterdir())
 
 
 def test_colours_that_no_object_has_are_shams(tmp_path, monkeypatch):

@@ -26,7 +26,7 @@ from kineograph.evaluate.v2.seen import judged
 from kineograph.evaluate.v2.suites import Prompt
 from kineograph.world.styles import COLOURLESS
 from kineograph.world.v2.camera import AXIS, shots_of, track
-from kineograph.world.v2.scene import COLOURS, SHOT_SECONDS
+from kineograph.world.v2.scene import COLOURS, COUNTED, SHOT_SECONDS
 
 Numbers = dict[str, float | None]
 
@@ -110,7 +110,7 @@ def _heard(prompt: Prompt, clip: Clip, masks: Bool[ndarray, "o t h w"]) -> Numbe
     """Return whether what strikes is heard when it does; nothing of a silent clip."""
     if clip.sound is None:
         return {}
-    rows = [i for i, o in enumerate(prompt.scene.objects) if o.motion == "dominoes"]
+    rows = [i for i, o in enumerate(prompt.scene.objects) if o.motion in COUNTED]
     told = av_f1(masks, clip.fps, clip.sound, clip.rate, rows=rows)
     return {
         "contacts and onsets within 45 ms, F1": told.f1,

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from kineograph.evaluate.scoring import Share, shift
 from kineograph.evaluate.v2.files import OnTruth, trusted
-from kineograph.evaluate.v2.judges import ObjectReading, Place, Reading, group_of, true_reading
+from kineograph.evaluate.v2.found import Place
+from kineograph.evaluate.v2.judges import ObjectReading, Reading, group_of, true_reading
 from kineograph.evaluate.v2.suites import Prompt
 from kineograph.world.v2.facts import of
 from kineograph.world.v2.scene import SceneObject

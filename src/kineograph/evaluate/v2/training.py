@@ -24,11 +24,11 @@ from kineograph.evaluate.fitting import Fitter, draw_weights
 from kineograph.evaluate.judges import cut_crops
 from kineograph.evaluate.soften import soften
 from kineograph.evaluate.v2.files import default_path, load_judges, save_judges
+from kineograph.evaluate.v2.found import MIN_PIXELS
 from kineograph.evaluate.v2.judges import (
     CROP_FRAMES,
     CROP_HEADS,
     FRAME_HEADS,
-    MIN_PIXELS,
     MIRRORED_MOTIONS,
     MIRRORED_MOVES,
     MOTION_HEADS,
@@ -67,7 +67,7 @@ class JudgeRecipe:
     scene_steps: int = 3500
     frame_steps: int = 5000
     motion_steps: int = 9000
-    test_clips: int = 150
+    test_clips: int = 600
     lr: float = 3e-3
     weight_decay: float = 0.02
     seed: int = 5
@@ -99,13 +99,13 @@ class Trainer(Fitter):
 
     def __init__(
         self, recipe: JudgeRecipe, pool: list[Shard], folder: Path, say: Callable[[str], None],
-        start: Path | None = None,
+        start: Judges | None = None,
     ) -> None:  # fmt: skip
         super().__init__(folder, recipe.seed, recipe.lr, recipe.weight_decay, say)
         self.recipe, self.pool, self.judges = recipe, pool, Judges()
         draw_weights(self.judges, self.generator)
         if start is not None:
-            self.judges.load_state_dict(load_judges(start)[0].state_dict())
+            self.judges.load_state_dict(start.state_dict())
         self.labels = [torch.tensor([scene_labels(s) for s in p.scenes]) for p in pool]
         self.things = [_things(shard) for shard in pool]
         self.looks: list[Tensor] = []
@@ -332,8 +332,9 @@ def train(
         for name, net in judges.named_children():
             fitter.take(name, net)
     else:
+        given = None if start is None else load_judges(start)[0]  # before anything is rendered
         pool = make_pool(folder, recipe.clips, say)
-        judges = Trainer(recipe, pool, folder, say, start).run(only)
+        judges = Trainer(recipe, pool, folder, say, given).run(only)
         if only is not None:
             return
     judges.eval().requires_grad_(False)
