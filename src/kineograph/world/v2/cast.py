@@ -16,10 +16,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from kineograph.world.v2 import look
-from kineograph.world.v2.kernels import NOTHING, kernel
+from kineograph.world.v2.kernels import kernel, put, rows
 from kineograph.world.v2.pack import CENTRE, MATRIX, Frames, mirrored
 from kineograph.world.v2.scene import FLOORS
-from kineograph.world.v2.trace import FAMILY, FAR, MEET, PROFILE, Vec, apply
+from kineograph.world.v2.trace import FAMILY, FAR, MEET, PROFILE, Vec
 
 SHADOW_REACH = 45.0  # m; beyond, the floor is drawn without shadows
 MOST = 0.6  # of the blocks; see `_chosen`
@@ -50,17 +50,21 @@ class Cast:
 
 # --- culling -----------------------------------------------------------------------------
 def _pairs(
-    touch: Bool[Tensor, "m k"], kind: Int[Tensor, "m k"]
+    touch: Bool[Tensor, "m k"], kind: Int[Tensor, "f k"], frame: Int[Tensor, "m"]
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Yield (family, blocks, primitives) such that a block is at most once in each."""
-    slot = torch.where(touch, touch.cumsum(1) - 1, -1)
-    family = torch.tensor([*FAMILY, -1], device=kind.device)[kind]  # -1 picks the last
-    for s in range(int(slot.max()) + 1 if slot.numel() else 0):
-        here = slot == s
-        for f in range(len(MEET)):
-            blocks, parts = torch.nonzero(here & (family == f), as_tuple=True)
-            if len(blocks):
-                yield f, blocks, parts
+    blocks, parts = torch.nonzero(touch, as_tuple=True)
+    if not len(blocks):
+        return
+    family = torch.tensor(FAMILY, device=kind.device)[kind[frame[blocks], parts]]
+    turn = (touch.cumsum(1) - 1)[blocks, parts] * len(MEET) + family
+    order = torch.argsort(turn, stable=True)
+    first = 0
+    for key, count in enumerate(torch.bincount(turn).tolist()):
+        if count:
+            some = order[first : first + count]
+            yield key % len(MEET), blocks[some], parts[some]
+            first += count
 
 
 def _in_view(frames: Frames, rays: Rays) -> Bool[Tensor, "m k"]:
@@ -85,16 +89,13 @@ def _in_view(frames: Frames, rays: Rays) -> Bool[Tensor, "m k"]:
 
 
 def _may_shade(
-    frames: Frames, frame: Tensor, point: Vec, counts: Bool[Tensor, "m p"], sun: Tensor
-) -> Bool[Tensor, "m k"]:
+    frames: Frames, frame: Tensor, point: Vec, counts: Bool[Tensor, "m p"], sun: Tensor,
+    compiled: bool,
+) -> Bool[Tensor, "m k"]:  # fmt: skip
     """Return which primitives may hide sun or sky from the points of each block that count."""
-    low, high = [], []
-    for c in point:
-        low.append(torch.where(counts, c, FAR).amin(1))
-        high.append(torch.where(counts, c, -FAR).amax(1))
-    middle = torch.stack([(a + b) / 2 for a, b in zip(low, high, strict=True)], -1)
-    size = torch.stack([(b - a) / 2 for a, b in zip(low, high, strict=True)], -1).clamp_min(0)
-    radius = size.norm(dim=-1, keepdim=True)
+    low, high = kernel("reach", 0, compiled, len(frame))(point, counts)
+    middle = (low + high) / 2
+    radius = ((high - low) / 2).clamp_min(0).norm(dim=-1, keepdim=True)
     rel = frames.parts[frame][..., CENTRE : CENTRE + 3] - middle[:, None]
     bound = frames.bound[frame]
     along = (rel * sun[:, None]).sum(-1)
@@ -107,62 +108,29 @@ def _may_shade(
 
 
 # --- the cast ----------------------------------------------------------------------------
-def _row(a: Tensor, blocks: Tensor) -> Tensor:
-    """Return some blocks of rays, in order; whole rows are copied, or none if it is all."""
-    return a if len(blocks) == len(a) else a.index_select(0, blocks)
+def _chosen(which: Bool[Tensor, "m"], most: float = 1.0) -> Tensor | None:
+    """Return the blocks of a choice, or None for all if it is more than `most` of them.
 
-
-def _chosen(which: Bool[Tensor, "m"], most: float = 1.0) -> Tensor:
-    """Return the blocks of a choice, or all if it is more than `most` of them.
-
-    To compute some in vain is cheaper than to copy the others apart and back.
+    To compute some in vain is cheaper than to take the others apart and put them back.
     """
     found = torch.nonzero(which).squeeze(1)
-    if len(found) > most * len(which):
-        return torch.arange(len(which), device=which.device)
-    return found
+    return None if len(found) > most * len(which) else found
 
 
-def _rows(v: Vec, blocks: Tensor) -> Vec:
-    return _row(v[0], blocks), _row(v[1], blocks), _row(v[2], blocks)
-
-
-def _put(kept: tuple[Tensor, ...], blocks: Tensor, new: tuple[Tensor, ...]) -> None:
-    for a, b in zip(kept, new, strict=True):
-        if len(b) == len(a):
-            a.copy_(b)
-        else:
-            a.index_copy_(0, blocks, b)
-
-
-def _eye(frames: Frames, rays: Rays, compiled: bool) -> tuple[Vec, Vec]:
-    """Return where rays begin `m 1`, and their unit directions."""
+def _trace(frames: Frames, rays: Rays, compiled: bool) -> tuple[Vec, Vec, Tensor, Vec, Tensor]:
+    """Return where rays begin `m 1` and go, and how far, with what normal, what they meet first."""
     camera = frames.camera[rays.frame]
-    d = kernel("directions", 0, compiled, len(camera))(rays.u, rays.v, camera)
-    return (camera[:, 0:1], camera[:, 1:2], camera[:, 2:3]), d
-
-
-def _trace(
-    frames: Frames, rays: Rays, o: Vec, d: Vec, compiled: bool
-) -> tuple[Tensor, Vec, Tensor]:
-    """Return distance, normal (any length) and primitive of the nearest hit of each ray."""
-    t = torch.full_like(d[0], FAR)
-    normal = (torch.zeros_like(t), torch.ones_like(t), torch.zeros_like(t))
-    which = torch.full_like(t, NOTHING)
+    d, t, normal, which = kernel("begin", 0, compiled, len(camera))(rays.u, rays.v, camera)
     profiles = torch.tensor(PROFILE, device=t.device)
-    for family, blocks, parts in _pairs(_in_view(frames, rays), frames.kind[rays.frame]):
+    for family, blocks, parts in _pairs(_in_view(frames, rays), frames.kind, rays.frame):
         frame = rays.frame[blocks]
-        row = frames.parts[frame, parts]
-        matrix = row[:, MATRIX:CENTRE].contiguous()
-        rel = [o[i][blocks] - row[:, CENTRE + i : CENTRE + i + 1] for i in range(3)]
-        local = apply(matrix, (rel[0], rel[1], rel[2]))
-        new_t, new_normal, new_which = kernel("nearest", family, compiled, len(blocks))(
-            local, _rows(d, blocks), matrix, profiles[frames.kind[frame, parts]],
-            parts[:, None].float(), _row(t, blocks), _rows(normal, blocks), _row(which, blocks),
+        numbers = frames.parts[frame, parts]
+        o = camera[blocks, 0:3] - numbers[:, CENTRE : CENTRE + 3]
+        kernel("nearest", family, compiled, len(blocks))(
+            blocks, d, (o[:, 0:1], o[:, 1:2], o[:, 2:3]), numbers[:, MATRIX:CENTRE].contiguous(),
+            profiles[frames.kind[frame, parts]], parts[:, None].float(), t, normal, which,
         )  # fmt: skip
-        _put((t, which), blocks, (new_t, new_which))
-        _put(normal, blocks, new_normal)
-    return t, normal, which
+    return (camera[:, 0:1], camera[:, 1:2], camera[:, 2:3]), d, t, normal, which
 
 
 def _sunlight(
@@ -171,27 +139,24 @@ def _sunlight(
     """Return how much of the sun and of the sky each point sees."""
     lit, open_ = torch.ones_like(t), torch.ones_like(t)
     sun = frames.light[rays.frame][:, look.SUN : look.SUN + 3]
-    touch = _may_shade(frames, rays.frame, point, t < SHADOW_REACH, sun)
+    touch = _may_shade(frames, rays.frame, point, t < SHADOW_REACH, sun, compiled)
     profiles = torch.tensor(PROFILE, device=t.device)
-    for family, blocks, parts in _pairs(touch, frames.kind[rays.frame]):
+    for family, blocks, parts in _pairs(touch, frames.kind, rays.frame):
         frame = rays.frame[blocks]
-        row = frames.parts[frame, parts]
-        s, c = sun[blocks], row[:, CENTRE : CENTRE + 3]
-        new = kernel("shaded", family, compiled, len(blocks))(
-            _rows(point, blocks), _rows(normal, blocks), _row(rays.sun_x, blocks),
-            _row(rays.sun_z, blocks), (s[:, 0:1], s[:, 1:2], s[:, 2:3]),
-            row[:, MATRIX:CENTRE].contiguous(), (c[:, 0:1], c[:, 1:2], c[:, 2:3]),
-            profiles[frames.kind[frame, parts]], frames.soft[frame, parts][:, None],
-            parts[:, None].float(), _row(which, blocks), _row(lit, blocks), _row(open_, blocks),
+        numbers = frames.parts[frame, parts]
+        s, c = sun[blocks], numbers[:, CENTRE : CENTRE + 3]
+        kernel("shaded", family, compiled, len(blocks))(
+            blocks, point, normal, rays.sun_x, rays.sun_z, which,
+            (s[:, 0:1], s[:, 1:2], s[:, 2:3]), numbers[:, MATRIX:CENTRE].contiguous(),
+            (c[:, 0:1], c[:, 1:2], c[:, 2:3]), profiles[frames.kind[frame, parts]],
+            frames.soft[frame, parts][:, None], parts[:, None].float(), lit, open_,
         )  # fmt: skip
-        _put((lit, open_), blocks, new)
     return lit, open_
 
 
 def first_hits(frames: Frames, rays: Rays) -> Float[Tensor, "m p"]:
     """Return the index of the primitive that each ray meets, or NOTHING; eagerly."""
-    o, d = _eye(frames, rays, compiled=False)
-    t, normal, which = _trace(frames, rays, o, d, compiled=False)
+    o, d, t, normal, which = _trace(frames, rays, compiled=False)
     return kernel("surface", 0, compiled=False, number=1)(o, d, t, normal, which)[3]
 
 
@@ -202,8 +167,7 @@ def shown(found: Cast, *, compiled: bool = False) -> Float[Tensor, "3 m p"]:
 
 def cast(frames: Frames, rays: Rays, *, compiled: bool = False, bounce: bool = True) -> Cast:
     """Return the light of every ray; without `bounce` no shadows fall and water mirrors nothing."""
-    o, d = _eye(frames, rays, compiled)
-    t, normal, which = _trace(frames, rays, o, d, compiled)
+    o, d, t, normal, which = _trace(frames, rays, compiled)
     t, normal, point, which, on_floor = kernel("surface", 0, compiled, len(t))(
         o, d, t, normal, which
     )
@@ -215,10 +179,9 @@ def cast(frames: Frames, rays: Rays, *, compiled: bool = False, bounce: bool = T
         aloft = which < 0
     light = (torch.zeros_like(t), torch.zeros_like(t), torch.zeros_like(t))
     blocks = _chosen(aloft.any(1), MOST)
-    if len(blocks):
-        numbers = frames.light[rays.frame[blocks]]
-        new = kernel("sky", 0, compiled, len(blocks))(_rows(d, blocks), numbers)
-        _put(light, blocks, new)
+    if blocks is None or len(blocks):
+        number = len(t) if blocks is None else len(blocks)
+        kernel("sky", 0, compiled, number)(blocks, d, frames.light[rays.frame], light)
     if bounce:
         _add_floor(frames, rays, d, point, t, on_floor, lit, open_, light, compiled)
     _add_things(frames, rays, d, point, t, normal, which, lit, open_, light, compiled)
@@ -237,38 +200,35 @@ def _add_floor(
     kinds = floors.unique().tolist()
     for f in kinds:
         blocks = _chosen(any_floor & (floors == f), MOST if len(kinds) == 1 else 1.0)
-        if not len(blocks):
+        if blocks is not None and not len(blocks):
             continue
-        here = _rows(d, blocks)
-        new = kernel("ground", f, compiled, len(blocks))(
-            _rows(point, blocks), here, _row(t, blocks), _row(lit, blocks), _row(open_, blocks),
-            here if seen is None else _rows(seen, blocks), numbers[blocks],
-            _row(on_floor, blocks), _rows(light, blocks),
-        )  # fmt: skip
-        _put(light, blocks, new)
+        number = len(t) if blocks is None else len(blocks)
+        kernel("ground", f, compiled, number)(
+            blocks, point, d, t, lit, open_, d if seen is None else seen, numbers, on_floor, light
+        )
 
 
 def _reflection(
     frames: Frames, rays: Rays, point: Vec, which: Bool[Tensor, "m"], compiled: bool
 ) -> Vec | None:
     """Return what the floor mirrors: the scene as a camera below it sees it, bent by ripples."""
-    blocks = _chosen(which)
+    blocks = torch.nonzero(which).squeeze(1)
     if not len(blocks):
         return None
     frame = rays.frame[blocks]
-    x, _, z = _rows(point, blocks)
+    x, _, z = rows(point, blocks)
     far = 1 / (1 + 0.02 * (x * x + z * z))  # distant ripples are finer than a pixel
     sx, sz = look.ripple(x, z, frames.light[frame])
     still = (frames.floor[frame] != FLOORS.index("water"))[:, None]
     bend = torch.where(still, 0.25, 1.0) * far
     below = Rays(
-        frame, _row(rays.u, blocks) + bend * sx * 1.5, _row(rays.v, blocks) + bend * sz * 2.0,
-        _row(rays.sun_x, blocks), _row(rays.sun_z, blocks),
+        frame, rays.u[blocks] + bend * sx * 1.5, rays.v[blocks] + bend * sz * 2.0,
+        rays.sun_x[blocks], rays.sun_z[blocks],
     )  # fmt: skip
     found = cast(mirrored(frames), below, compiled=compiled, bounce=False).light
-    whole = tuple(torch.zeros_like(rays.u) for _ in range(3))
-    _put(whole, blocks, found)
-    return whole[0], whole[1], whole[2]
+    whole = (torch.zeros_like(rays.u), torch.zeros_like(rays.u), torch.zeros_like(rays.u))
+    put(whole, blocks, found)
+    return whole
 
 
 def _add_things(
@@ -281,12 +241,12 @@ def _add_things(
         return
     frame = rays.frame.index_select(0, at // rays.u.shape[1])
     index = frame * frames.kind.shape[1] + which.view(-1).index_select(0, at).long()
-    row = frames.parts.flatten(0, 1).t().index_select(1, index)
+    part = frames.parts.flatten(0, 1).t().index_select(1, index)
     numbers = frames.light.t().index_select(1, frame)
     flat = [a.view(-1).index_select(0, at)[:, None] for a in (*normal, *d, t, *point, lit, open_)]
     new = kernel("thing", 0, compiled, len(at))(
         (flat[0], flat[1], flat[2]), (flat[3], flat[4], flat[5]), flat[6],
-        (flat[7], flat[8], flat[9]), flat[10], flat[11], row, numbers,
+        (flat[7], flat[8], flat[9]), flat[10], flat[11], part, numbers,
     )  # fmt: skip
     for kept, value in zip(light, new, strict=True):
         kept.view(-1).index_copy_(0, at, value.squeeze(1))

@@ -1,12 +1,14 @@
 """The kernels of the renderer: what is computed for every ray, eager or fused.
 
 Each is a function of whole blocks of rays, branch-free over samples; `kernel` returns one as it
-is or compiled. Letters: m blocks (or pairs of a block and a primitive), p rays of a block.
+is or compiled. Where some blocks alone are computed, a kernel takes them from all and puts them
+back by itself: compiled, nothing is copied for that. Letters: m blocks, n some of them (or pairs
+of a block and a primitive), p rays of a block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from types import FunctionType
 from typing import Any
@@ -22,15 +24,36 @@ from kineograph.world.v2.trace import FAR, MEET, Vec, apply, apply_transposed, d
 NOTHING = -1.0  # index of the primitive where none is met
 
 
-def _directions(u: Tensor, v: Tensor, camera: Tensor) -> Vec:
-    """Return the unit directions of rays."""
+def row(a: Tensor, blocks: Tensor | None) -> Tensor:
+    """Return some blocks of rays; None stands for all."""
+    return a if blocks is None else a.index_select(0, blocks)
+
+
+def rows(v: Vec, blocks: Tensor | None) -> Vec:
+    """Return some blocks of three columns."""
+    return row(v[0], blocks), row(v[1], blocks), row(v[2], blocks)
+
+
+def put(kept: Sequence[Tensor], blocks: Tensor | None, new: Sequence[Tensor]) -> None:
+    """Write blocks back to where `row` took them from."""
+    for a, b in zip(kept, new, strict=True):
+        if blocks is None:
+            a.copy_(b)
+        else:
+            a.index_copy_(0, blocks, b)
+
+
+def _begin(u: Tensor, v: Tensor, camera: Tensor) -> tuple[Vec, Tensor, Vec, Tensor]:
+    """Return the unit directions of rays, and that they met nothing yet."""
     c = [camera[:, i : i + 1] for i in range(13)]
     u, v = u / c[12], v / c[12]
     x = c[9] + u * c[3] + v * c[6]
     y = c[10] + u * c[4] + v * c[7]
     z = c[11] + u * c[5] + v * c[8]
     length = torch.rsqrt(x * x + y * y + z * z)
-    return x * length, y * length, z * length
+    normal = (torch.zeros_like(x), torch.ones_like(x), torch.zeros_like(x))
+    far, nothing = torch.full_like(x, FAR), torch.full_like(x, NOTHING)
+    return (x * length, y * length, z * length), far, normal, nothing
 
 
 def _film(light: Vec) -> Tensor:
@@ -39,19 +62,26 @@ def _film(light: Vec) -> Tensor:
 
 
 def _nearest(
-    family: int, o: Vec, d: Vec, matrix: Tensor, profile: Tensor, part: Tensor, t: Tensor,
-    normal: Vec, which: Tensor,
-) -> tuple[Tensor, Vec, Tensor]:  # fmt: skip
-    """Keep the nearer of what rays met so far and one primitive; `o` is in its unit space."""
-    hit = MEET[family](o, apply(matrix, d), profile)
-    closer = hit.t < t
+    family: int, blocks: Tensor, d: Vec, o: Vec, matrix: Tensor, profile: Tensor, part: Tensor,
+    t: Tensor, normal: Vec, which: Tensor,
+) -> None:  # fmt: skip
+    """Keep, in place, the nearer of what rays met so far and one primitive a pair.
+
+    `o` is where the rays of a pair begin, seen from the middle of its primitive, `n 1`.
+    """
+    hit = MEET[family](apply(matrix, o), apply(matrix, rows(d, blocks)), profile)
+    old = row(t, blocks)
+    closer = hit.t < old
     n = apply_transposed(matrix, hit.normal)
-    kept = (
-        torch.where(closer, n[0], normal[0]),
-        torch.where(closer, n[1], normal[1]),
-        torch.where(closer, n[2], normal[2]),
+    kept = rows(normal, blocks)
+    new = (
+        torch.minimum(hit.t, old),
+        torch.where(closer, n[0], kept[0]),
+        torch.where(closer, n[1], kept[1]),
+        torch.where(closer, n[2], kept[2]),
+        torch.where(closer, part, row(which, blocks)),
     )
-    return torch.minimum(hit.t, t), kept, torch.where(closer, part, which)
+    put((t, *normal, which), blocks, new)
 
 
 def _surface(
@@ -73,32 +103,49 @@ def _surface(
     return t, n, point, torch.where(flat, NOTHING, which), on_floor
 
 
+def _reach(point: Vec, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the corners `m 3` of the box around those points of each block that count."""
+    low = [torch.where(counts, c, FAR).amin(1) for c in point]
+    high = [torch.where(counts, c, -FAR).amax(1) for c in point]
+    return torch.stack(low, -1), torch.stack(high, -1)
+
+
 def _shaded(
-    family: int, point: Vec, normal: Vec, jx: Tensor, jz: Tensor, sun: Vec, matrix: Tensor,
-    centre: Vec, profile: Tensor, soft: Tensor, part: Tensor, which: Tensor, lit: Tensor,
-    open_: Tensor,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Take from sun and sky what one primitive hides; points of `which` are its own."""
-    away = (point[0] - centre[0], point[1] - centre[1], point[2] - centre[2])
-    toward = (sun[0] + jx, sun[1] + 0 * jx, sun[2] + jz)
+    family: int, blocks: Tensor, point: Vec, normal: Vec, jx: Tensor, jz: Tensor, which: Tensor,
+    sun: Vec, matrix: Tensor, centre: Vec, profile: Tensor, soft: Tensor, part: Tensor,
+    lit: Tensor, open_: Tensor,
+) -> None:  # fmt: skip
+    """Take from sun and sky, in place, what one primitive a pair hides.
+
+    Points of `which` are the primitive's own.
+    """
+    p, normal = rows(point, blocks), rows(normal, blocks)
+    away = (p[0] - centre[0], p[1] - centre[1], p[2] - centre[2])
+    toward = (sun[0] + row(jx, blocks), sun[1] + 0 * away[1], sun[2] + row(jz, blocks))
     start = (
         away[0] + 0.012 * normal[0], away[1] + 0.012 * normal[1], away[2] + 0.012 * normal[2],
     )  # fmt: skip
     hit = MEET[family](apply(matrix, start), apply(matrix, toward), profile)
-    lit = torch.where(hit.t < 0.5 * FAR, 0.0, lit)
+    sees = torch.where(hit.t < 0.5 * FAR, 0.0, row(lit, blocks))
     squared = dot(away, away).clamp_min(1e-4)
     facing = (-dot(away, normal) * torch.rsqrt(squared)).clamp_min(0)
     near = (soft * soft / squared).clamp_max(1.0)
-    open_ = open_ * torch.where(which == part, 1.0, 1 - 0.7 * facing * near)
-    return lit, open_
+    own = row(which, blocks) == part
+    free = row(open_, blocks) * torch.where(own, 1.0, 1 - 0.7 * facing * near)
+    put((lit, open_), blocks, (sees, free))
+
+
+def _sky(blocks: Tensor | None, d: Vec, frame: Tensor, light: Vec) -> None:
+    """Put the light of the sky in all rays of some blocks."""
+    put(light, blocks, look.sky(rows(d, blocks), row(frame, blocks)))
 
 
 def _thing(
-    normal: Vec, d: Vec, dist: Tensor, point: Vec, lit: Tensor, open_: Tensor, rows: Tensor,
+    normal: Vec, d: Vec, dist: Tensor, point: Vec, lit: Tensor, open_: Tensor, numbers: Tensor,
     frame: Tensor,
 ) -> Vec:  # fmt: skip
-    """Shade points `n 1` of objects; `rows` and `frame` hold the numbers of each, one a column."""
-    r = [rows[i, :, None] for i in range(OWNER)]
+    """Shade points `n 1` of objects; `numbers` and `frame` hold those of each, one a column."""
+    r = [numbers[i, :, None] for i in range(OWNER)]
     m, a = r[MATRIX:CENTRE], [point[i] - r[CENTRE + i] for i in range(3)]
     local = (
         m[0] * a[0] + m[1] * a[1] + m[2] * a[2],
@@ -113,17 +160,16 @@ def _thing(
 
 
 def _ground(
-    floor: int, point: Vec, d: Vec, t: Tensor, lit: Tensor, open_: Tensor, mirror: Vec,
-    frame: Tensor, on_floor: Tensor, light: Vec,
-) -> Vec:  # fmt: skip
-    """Shade the floor where it is seen and keep the rest."""
-    dist = t.clamp_max(1e4)
-    new = look.ground(FLOORS[floor], point, d, dist, lit, open_, mirror, frame)
-    return (
-        torch.where(on_floor, new[0], light[0]),
-        torch.where(on_floor, new[1], light[1]),
-        torch.where(on_floor, new[2], light[2]),
-    )
+    floor: int, blocks: Tensor | None, point: Vec, d: Vec, t: Tensor, lit: Tensor, open_: Tensor,
+    mirror: Vec, frame: Tensor, on_floor: Tensor, light: Vec,
+) -> None:  # fmt: skip
+    """Shade, in place, the floor where it is seen in some blocks."""
+    new = look.ground(
+        FLOORS[floor], rows(point, blocks), rows(d, blocks), row(t, blocks).clamp_max(1e4),
+        row(lit, blocks), row(open_, blocks), rows(mirror, blocks), row(frame, blocks),
+    )  # fmt: skip
+    here, old = row(on_floor, blocks), rows(light, blocks)
+    put(light, blocks, [torch.where(here, a, b) for a, b in zip(new, old, strict=True)])
 
 
 @cache
@@ -136,9 +182,10 @@ def _built(name: str, which: int, compiled: bool) -> Callable[..., Any]:
         if name == "ground":
             return _ground(which, *args)
         others: dict[str, Callable[..., Any]] = {
-            "directions": _directions,
+            "begin": _begin,
             "surface": _surface,
-            "sky": look.sky,
+            "reach": _reach,
+            "sky": _sky,
             "thing": _thing,
             "film": _film,
         }
