@@ -22,6 +22,7 @@ from kineograph.world.v2.scene import FLOORS
 from kineograph.world.v2.trace import FAR, MEET, Vec, apply, apply_transposed, dot
 
 NOTHING = -1.0  # index of the primitive where none is met
+SHADOW_REACH = 45.0  # m; beyond, the floor is drawn without shadows
 
 
 def row(a: Tensor, blocks: Tensor | None) -> Tensor:
@@ -61,15 +62,40 @@ def _film(light: Vec) -> Tensor:
     return torch.stack([look.film(c) for c in light])
 
 
-def _nearest(
-    family: int, blocks: Tensor, d: Vec, o: Vec, matrix: Tensor, profile: Tensor, part: Tensor,
-    t: Tensor, normal: Vec, which: Tensor,
-) -> None:  # fmt: skip
-    """Keep, in place, the nearer of what rays met so far and one primitive a pair.
+def _columns(a: Tensor, first: int) -> Vec:
+    return a[:, first : first + 1], a[:, first + 1 : first + 2], a[:, first + 2 : first + 3]
 
-    `o` is where the rays of a pair begin, seen from the middle of its primitive, `n 1`.
-    """
-    hit = MEET[family](apply(matrix, o), apply(matrix, rows(d, blocks)), profile)
+
+def _in_view(
+    u: Tensor, v: Tensor, frame: Tensor, camera: Tensor, parts: Tensor, bound: Tensor, kind: Tensor
+) -> Tensor:
+    """Return which primitives' bounding balls the rays of each block may meet, `m k`."""
+    rel = parts[..., CENTRE : CENTRE + 3] - camera[:, None, 0:3]
+    x, y, z = ((rel * camera[:, None, 3 * i : 3 * i + 3]).sum(-1) for i in (1, 2, 3))
+    focal = camera[:, 12:13]
+    front = z > bound + 0.05
+    below = (z * z - bound * bound).clamp_min(1e-6)
+    touch = ((kind >= 0) & (z > -bound)).index_select(0, frame)
+    for side, rays in ((x, u), (y, v)):
+        # Tangents to a circle, seen from a point outside it.
+        root = bound * (side * side + z * z - bound * bound).clamp_min(0).sqrt()
+        low, high = (side * z - root) / below, (side * z + root) / below
+        low = torch.where(front, low, -FAR) * focal
+        high = torch.where(front, high, FAR) * focal
+        touch = touch & (low.index_select(0, frame) <= rays.amax(1, keepdim=True))
+        touch = touch & (high.index_select(0, frame) >= rays.amin(1, keepdim=True))
+    return touch
+
+
+def _nearest(
+    family: int, blocks: Tensor, d: Vec, camera: Tensor, numbers: Tensor, profile: Tensor,
+    part: Tensor, t: Tensor, normal: Vec, which: Tensor,
+) -> None:  # fmt: skip
+    """Keep, in place, the nearer of what rays met so far and one primitive a pair."""
+    eye, matrix = row(camera, blocks), numbers[:, MATRIX:CENTRE]
+    o, centre = _columns(eye, 0), _columns(numbers, CENTRE)
+    rel = (o[0] - centre[0], o[1] - centre[1], o[2] - centre[2])
+    hit = MEET[family](apply(matrix, rel), apply(matrix, rows(d, blocks)), profile)
     old = row(t, blocks)
     closer = hit.t < old
     n = apply_transposed(matrix, hit.normal)
@@ -85,40 +111,62 @@ def _nearest(
 
 
 def _surface(
-    o: Vec, d: Vec, t: Tensor, normal: Vec, which: Tensor
-) -> tuple[Tensor, Vec, Vec, Tensor, Tensor]:
-    """Add the floor: return distance, normal, point, primitive, and whether it is the floor."""
+    camera: Tensor, d: Vec, t: Tensor, normal: Vec, which: Tensor
+) -> tuple[Vec, Tensor]:
+    """Add the floor to what rays meet, in place; return points, and whether they are of it."""
+    o = _columns(camera, 0)
     floor_t = torch.where(d[1] < -1e-4, -o[1] / d[1], FAR)
     on_floor = floor_t < t
-    t = torch.minimum(t, floor_t)
-    flat = on_floor | (t > 0.5 * FAR)
+    near = torch.minimum(t, floor_t)
+    flat = on_floor | (near > 0.5 * FAR)
     length = torch.rsqrt(dot(normal, normal).clamp_min(1e-20))
-    n = (
+    far = near.clamp_max(1e4)
+    point = (o[0] + far * d[0], o[1] + far * d[1], o[2] + far * d[2])
+    new = (
+        near,
         torch.where(flat, 0.0, normal[0] * length),
         torch.where(flat, 1.0, normal[1] * length),
         torch.where(flat, 0.0, normal[2] * length),
+        torch.where(flat, NOTHING, which),
     )
-    far = t.clamp_max(1e4)
-    point = (o[0] + far * d[0], o[1] + far * d[1], o[2] + far * d[2])
-    return t, n, point, torch.where(flat, NOTHING, which), on_floor
+    put((t, *normal, which), None, new)
+    return point, on_floor
 
 
-def _reach(point: Vec, counts: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the corners `m 3` of the box around those points of each block that count."""
-    low = [torch.where(counts, c, FAR).amin(1) for c in point]
-    high = [torch.where(counts, c, -FAR).amax(1) for c in point]
-    return torch.stack(low, -1), torch.stack(high, -1)
+def _may_shade(
+    point: Vec, t: Tensor, frame: Tensor, light: Tensor, parts: Tensor, bound: Tensor,
+    soft: Tensor, kind: Tensor,
+) -> Tensor:  # fmt: skip
+    """Return which primitives may hide sun or sky from points of each block, `m k`."""
+    counts = t < SHADOW_REACH
+    low = torch.stack([torch.where(counts, c, FAR).amin(1) for c in point], -1)
+    high = torch.stack([torch.where(counts, c, -FAR).amax(1) for c in point], -1)
+    middle = (low + high) / 2
+    size = ((high - low) / 2).clamp_min(0)
+    radius = size.norm(dim=-1, keepdim=True)
+    rel = parts.index_select(0, frame)[..., CENTRE : CENTRE + 3] - middle[:, None]
+    bound, soft = bound.index_select(0, frame), soft.index_select(0, frame)
+    along = (rel * light[:, None, look.SUN : look.SUN + 3]).sum(-1)
+    squared = (rel * rel).sum(-1)
+    across = (squared - along * along).clamp_min(0).sqrt()
+    room = radius + bound
+    shade = (along > -room) & (across < room + 0.06 * along.clamp_min(0))
+    dark = squared.sqrt() < radius + 5 * soft
+    some = (t.amin(1, keepdim=True) < SHADOW_REACH) & (kind >= 0).index_select(0, frame)
+    return some & (shade | dark)
 
 
 def _shaded(
     family: int, blocks: Tensor, point: Vec, normal: Vec, jx: Tensor, jz: Tensor, which: Tensor,
-    sun: Vec, matrix: Tensor, centre: Vec, profile: Tensor, soft: Tensor, part: Tensor,
-    lit: Tensor, open_: Tensor,
+    light: Tensor, numbers: Tensor, profile: Tensor, soft: Tensor, part: Tensor, lit: Tensor,
+    open_: Tensor,
 ) -> None:  # fmt: skip
     """Take from sun and sky, in place, what one primitive a pair hides.
 
     Points of `which` are the primitive's own.
     """
+    sun, matrix = _columns(row(light, blocks), look.SUN), numbers[:, MATRIX:CENTRE]
+    centre = _columns(numbers, CENTRE)
     p, normal = rows(point, blocks), rows(normal, blocks)
     away = (p[0] - centre[0], p[1] - centre[1], p[2] - centre[2])
     toward = (sun[0] + row(jx, blocks), sun[1] + 0 * away[1], sun[2] + row(jz, blocks))
@@ -141,12 +189,24 @@ def _sky(blocks: Tensor | None, d: Vec, frame: Tensor, light: Vec) -> None:
 
 
 def _thing(
-    normal: Vec, d: Vec, dist: Tensor, point: Vec, lit: Tensor, open_: Tensor, numbers: Tensor,
-    frame: Tensor,
-) -> Vec:  # fmt: skip
-    """Shade points `n 1` of objects; `numbers` and `frame` hold those of each, one a column."""
-    r = [numbers[i, :, None] for i in range(OWNER)]
-    m, a = r[MATRIX:CENTRE], [point[i] - r[CENTRE + i] for i in range(3)]
+    at: Tensor, index: Tensor, frame: Tensor, normal: Vec, d: Vec, t: Tensor, point: Vec,
+    lit: Tensor, open_: Tensor, parts: Tensor, lights: Tensor, light: Vec,
+) -> None:  # fmt: skip
+    """Shade, in place, the rays `at` that met an object, wherever they are.
+
+    `index` and `frame` say which row of `parts` and of `lights` is each one's.
+    """
+
+    def here(a: Tensor) -> Tensor:
+        return a.view(-1).index_select(0, at)[:, None]
+
+    def each(v: Vec) -> Vec:
+        return here(v[0]), here(v[1]), here(v[2])
+
+    r = [parts[:, i].index_select(0, index)[:, None] for i in range(OWNER)]
+    numbers = lights.index_select(0, frame)
+    p = each(point)
+    m, a = r[MATRIX:CENTRE], [p[i] - r[CENTRE + i] for i in range(3)]
     local = (
         m[0] * a[0] + m[1] * a[1] + m[2] * a[2],
         m[3] * a[0] + m[4] * a[1] + m[5] * a[2],
@@ -156,7 +216,12 @@ def _thing(
         (r[COLOUR], r[COLOUR + 1], r[COLOUR + 2]),
         (r[SECOND], r[SECOND + 1], r[SECOND + 2]),
     )
-    return look.thing(normal, d, dist, local, base, second, r[MATERIAL], lit, open_, frame.t())
+    new = look.thing(
+        each(normal), each(d), here(t), local, base, second, r[MATERIAL], here(lit), here(open_),
+        numbers,
+    )  # fmt: skip
+    for kept, value in zip(light, new, strict=True):
+        kept.view(-1).index_copy_(0, at, value.squeeze(1))
 
 
 def _ground(
@@ -184,7 +249,8 @@ def _built(name: str, which: int, compiled: bool) -> Callable[..., Any]:
         others: dict[str, Callable[..., Any]] = {
             "begin": _begin,
             "surface": _surface,
-            "reach": _reach,
+            "in_view": _in_view,
+            "may_shade": _may_shade,
             "sky": _sky,
             "thing": _thing,
             "film": _film,

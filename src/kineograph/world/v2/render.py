@@ -100,10 +100,15 @@ def _crowds(which: Bool[Tensor, "f h w"]) -> tuple[Tensor, Tensor, Tensor]:
 
     A block that is not full repeats its first pixel.
     """
-    f, y, x = torch.nonzero(which, as_tuple=True)
-    tile = (f * 4096 + y // TILE) * 4096 + x // TILE
-    order = torch.argsort(tile, stable=True)
-    f, y, x = f[order], y[order], x[order]
+    height, width = which.shape[1:]
+    room = torch.zeros(
+        (len(which), -(-height // TILE) * TILE, -(-width // TILE) * TILE), dtype=torch.bool,
+        device=which.device,
+    )  # fmt: skip
+    room[:, :height, :width] = which
+    tiled = room.unflatten(1, (-1, TILE)).unflatten(3, (-1, TILE)).movedim(3, 2)
+    f, down, across, y, x = torch.nonzero(tiled, as_tuple=True)
+    y, x = y + down * TILE, x + across * TILE
     counts = torch.bincount(f, minlength=len(which))
     blocks = -(-counts // CROWD)
     first = counts.cumsum(0) - counts
