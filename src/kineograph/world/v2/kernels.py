@@ -25,6 +25,14 @@ NOTHING = -1.0  # index of the primitive where none is met
 SHADOW_REACH = 45.0  # m; beyond, the floor is drawn without shadows
 
 
+def sun_part(y: Tensor, x: Tensor) -> Tensor:
+    """Return which part of the sun the first sample of each pixel sees.
+
+    Neighbours see others, so that in a penumbra they differ, and all four samples are taken.
+    """
+    return (x & 1) + 2 * (y & 1)
+
+
 def row(a: Tensor, blocks: Tensor | None) -> Tensor:
     """Return some blocks of rays; None stands for all."""
     return a if blocks is None else a.index_select(0, blocks)
@@ -60,6 +68,31 @@ def _begin(u: Tensor, v: Tensor, camera: Tensor) -> tuple[Vec, Tensor, Vec, Tens
 def _film(light: Vec) -> Tensor:
     """Return what the film shows, `3 m p`."""
     return torch.stack([look.film(c) for c in light])
+
+
+def _samples(
+    y: Tensor, x: Tensor, middle: Tensor, places: Tensor, suns: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return where the other three samples of pixels `m p` lie, and their parts of the sun.
+
+    `middle` holds half the width, half the height, and the size of a pixel; what is returned,
+    `m 3p`, has one sample of all pixels after the other.
+    """
+    first = sun_part(y, x)
+    u = [(x + places[k, 0] - middle[0]) * middle[2] for k in (1, 2, 3)]
+    v = [(middle[1] - y - places[k, 1]) * middle[2] for k in (1, 2, 3)]
+    jitter = [suns[(first + k) & 3] for k in (1, 2, 3)]
+    sun_x, sun_z = ([j[..., i] for j in jitter] for i in (0, 1))
+    return torch.cat(u, 1), torch.cat(v, 1), torch.cat(sun_x, 1), torch.cat(sun_z, 1)
+
+
+def _blend(light: Vec, pixel: Tensor, colour: Vec) -> None:
+    """Average, in place, the first sample of some pixels `m p` with the other three, `m 3p`."""
+    flat = pixel.flatten()
+    for kept, more in zip(colour, light, strict=True):
+        others = look.film(more).unflatten(1, (3, -1))
+        mean = (kept.index_select(0, flat).view_as(pixel) + others.sum(1)) / 4
+        kept.index_copy_(0, flat, mean.flatten())
 
 
 def _columns(a: Tensor, first: int) -> Vec:
@@ -254,6 +287,8 @@ def _built(name: str, which: int, compiled: bool) -> Callable[..., Any]:
             "sky": _sky,
             "thing": _thing,
             "film": _film,
+            "samples": _samples,
+            "blend": _blend,
         }
         return others[name](*args)
 

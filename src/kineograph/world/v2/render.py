@@ -18,6 +18,7 @@ from torch import Tensor
 from kineograph.world.gbuffer import FIRST_OBJECT, FLOOR, GBuffer
 from kineograph.world.v2.camera import unit
 from kineograph.world.v2.cast import Rays, cast, first_hits, shown
+from kineograph.world.v2.kernels import kernel, sun_part
 from kineograph.world.v2.pack import OWNER, Frames
 from kineograph.world.v2.trace import FAR, dot
 
@@ -35,29 +36,6 @@ CROWD = 32  # pixels of a block of those
 CHUNK_SAMPLES = {"cpu": 1 << 19, "cuda": 1 << 24}  # more gain little
 
 
-def _sun_part(y: Tensor, x: Tensor) -> Tensor:
-    """Return which part of the sun the first sample of each pixel sees.
-
-    Neighbours see others, so that in a penumbra they differ, and all four samples are taken.
-    """
-    return (x & 1) + 2 * (y & 1)
-
-
-def _rays(
-    frame: Tensor, y: Tensor, x: Tensor, place: Tensor, sun: Tensor, height: int, width: int
-) -> Rays:
-    """Return rays through places (of SAMPLES) of pixels, each with a part of the sun."""
-    dx, dy, jx, jz = (
-        torch.tensor([*SAMPLES, *SUN_JITTER], device=y.device)
-        .view(2, 4, 2)
-        .permute(0, 2, 1)
-        .reshape(4, 4)
-    )
-    one = unit(height, width)
-    u, v = (x + dx[place] - width / 2) * one, (height / 2 - y - dy[place]) * one
-    return Rays(frame, u, v, jx[sun], jz[sun])
-
-
 @lru_cache(maxsize=4)
 def _tiles(count: int, height: int, width: int, device: torch.device) -> Rays:
     """Return one ray for each pixel of some frames, tile after tile; padding repeats the edge."""
@@ -66,10 +44,11 @@ def _tiles(count: int, height: int, width: int, device: torch.device) -> Rays:
     y = rows[:, None, :, None].expand(-1, len(columns), -1, TILE).reshape(-1, TILE * TILE)
     x = columns[None, :, None, :].expand(len(rows), -1, TILE, -1).reshape(-1, TILE * TILE)
     y, x = y.clamp_max(height - 1), x.clamp_max(width - 1)
+    (dx, dy), one = SAMPLES[0], unit(height, width)
+    suns = torch.tensor(SUN_JITTER)[sun_part(y, x)]
+    rays = ((x + dx - width / 2) * one, (height / 2 - y - dy) * one, suns[..., 0], suns[..., 1])
     frame = torch.arange(count).repeat_interleave(len(y))
-    one = _rays(y[:, 0], y, x, torch.zeros_like(y), _sun_part(y, x), height, width)
-    grown = (a.repeat(count, 1).to(device) for a in (one.u, one.v, one.sun_x, one.sun_z))
-    return Rays(frame.to(device), *grown)
+    return Rays(frame.to(device), *(a.repeat(count, 1).to(device) for a in rays))
 
 
 def _differ(colour: Float[Tensor, "3 f h w"], ids: Int[Tensor, "f h w"]) -> tuple[Tensor, Tensor]:
@@ -163,26 +142,15 @@ def _refine(
     frame, y, x = _crowds(_unclear(colour, ids, compiled))
     if not len(frame):
         return
-    places = torch.tensor(SAMPLES, device=y.device)[1:]
-    suns = torch.tensor(SUN_JITTER, device=y.device)
-    # The three parts of the sun that the first sample of a pixel did not see.
-    others = torch.stack([suns.roll(-k, 0) for k in (1, 2, 3)], 1).movedim(2, 1).flatten(1)
-    jitter = others.index_select(0, _sun_part(y, x).flatten()).view(*y.shape, 2, 3)
-    one = unit(height, width)
-    u = (x[..., None] + places[:, 0] - width / 2) * one
-    v = (height / 2 - y[..., None] - places[:, 1]) * one
-    rays = Rays(
-        frame,
-        u.flatten(1),
-        v.flatten(1),
-        jitter[..., 0, :].flatten(1),
-        jitter[..., 1, :].flatten(1),
-    )
-    more = shown(cast(frames, rays, compiled=compiled), compiled=compiled)
-    more = more.unflatten(2, (-1, 3)).sum(-1).flatten(1)
-    pixel = ((frame[:, None] * height + y) * width + x).flatten()
+    given = (
+        [width / 2, height / 2, unit(height, width)], SAMPLES, SUN_JITTER,
+    )  # fmt: skip
+    middle, places, suns = (torch.tensor(values, device=y.device) for values in given)
+    rays = kernel("samples", 0, compiled, len(frame))(y, x, middle, places, suns)
+    found = cast(frames, Rays(frame, *rays), compiled=compiled)
+    pixel = (frame[:, None] * height + y) * width + x
     flat = colour.flatten(1)
-    flat.index_copy_(1, pixel, (flat.index_select(1, pixel) + more) / 4)
+    kernel("blend", 0, compiled, len(frame))(found.light, pixel, (flat[0], flat[1], flat[2]))
 
 
 @torch.no_grad()
