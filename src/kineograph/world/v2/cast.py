@@ -18,12 +18,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from kineograph.world.v2 import look
-from kineograph.world.v2.kernels import kernel, put, rows
+from kineograph.world.v2.kernels import kernel, put
 from kineograph.world.v2.pack import Frames, mirrored
 from kineograph.world.v2.scene import FLOORS
 from kineograph.world.v2.trace import FAMILY, FAR, MEET, PROFILE, Vec
-
-MOST = 0.6  # of the blocks; see `_chosen`
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class Cast:
     t: Float[Tensor, "m p"]  # m, FAR for the sky
     normal: Vec  # of unit length; (0, 1, 0) for floor and sky
     part: Float[Tensor, "m p"]  # index of the primitive in its frame, or NOTHING
-    on_floor: Bool[Tensor, "m p"]
+    on_floor: Float[Tensor, "m p"]  # 1 where it is the floor
 
 
 # --- culling -----------------------------------------------------------------------------
@@ -61,7 +59,7 @@ class Pairs(NamedTuple):
 
 
 def _pairs(
-    touch: Bool[Tensor, "m k"], frames: Frames, frame: Int[Tensor, "m"]
+    touch: Float[Tensor, "m k"], frames: Frames, frame: Int[Tensor, "m"]
 ) -> Iterator[tuple[int, Pairs]]:
     """Yield the pairs of a choice, a family of solids at a time."""
     blocks, parts = torch.nonzero(touch, as_tuple=True)
@@ -70,8 +68,8 @@ def _pairs(
     kinds = frames.kind[frame[blocks], parts]
     family = torch.tensor(FAMILY, device=kinds.device)[kinds]
     # The first of each block, then the second, and so on.
-    turn = (touch.cumsum(1) - 1)[blocks, parts] * len(MEET) + family
-    order = torch.from_numpy(np.argsort(turn.cpu().numpy().astype(np.uint8), kind="stable"))
+    turn = (touch.long().cumsum(1) - 1)[blocks, parts] * len(MEET) + family
+    order = torch.from_numpy(np.argsort(turn.cpu().numpy().astype(np.uint16), kind="stable"))
     blocks, parts, kinds = (a[order.to(a.device)] for a in (blocks, parts, kinds))
     whose = frame[blocks]
     found = Pairs(
@@ -86,20 +84,6 @@ def _pairs(
 
 
 # --- the cast ----------------------------------------------------------------------------
-def _any(which: Bool[Tensor, "m p"]) -> Bool[Tensor, "m"]:
-    """Return whether any ray of a block is one; `Tensor.any` takes fifty times as long."""
-    return which.view(torch.uint8).amax(1).bool()
-
-
-def _chosen(which: Bool[Tensor, "m"], most: float = 1.0) -> Tensor | None:
-    """Return the blocks of a choice, or None for all if it is more than `most` of them.
-
-    To compute some in vain is cheaper than to take the others apart and put them back.
-    """
-    found = torch.nonzero(which).squeeze(1)
-    return None if len(found) > most * len(which) else found
-
-
 def _trace(
     frames: Frames, rays: Rays, camera: Float[Tensor, "m 13"], compiled: bool
 ) -> tuple[Vec, Tensor, Vec, Tensor]:
@@ -156,10 +140,10 @@ def cast(frames: Frames, rays: Rays, *, compiled: bool = False, bounce: bool = T
     else:
         lit, open_ = torch.ones_like(t), torch.ones_like(t)
     light = (torch.zeros_like(t), torch.zeros_like(t), torch.zeros_like(t))
-    blocks = _chosen(_any(t > 0.5 * FAR if bounce else which < 0), MOST)
-    if blocks is None or len(blocks):
-        number = len(t) if blocks is None else len(blocks)
-        kernel("sky", 0, compiled, number)(blocks, d, numbers, light)
+    aloft = t.amax(1) > 0.5 * FAR if bounce else which.amin(1) < 0
+    blocks = torch.nonzero(aloft).squeeze(1)
+    if len(blocks):
+        kernel("sky", 0, compiled, len(blocks))(blocks, d, numbers, light)
     if bounce:
         _add_floor(frames, rays, numbers, d, point, t, on_floor, lit, open_, light, compiled)
     _add_things(frames, rays, d, point, t, normal, which, lit, open_, light, compiled)
@@ -171,37 +155,32 @@ def _add_floor(
     lit: Tensor, open_: Tensor, light: Vec, compiled: bool,
 ) -> None:  # fmt: skip
     """Shade the blocks that see the floor, each by its own."""
-    floors, any_floor = frames.floor[rays.frame], _any(on_floor)
+    floors, any_floor = frames.floor[rays.frame], on_floor.amax(1) > 0
     glossy = (floors == FLOORS.index("water")) | (numbers[:, look.WET] > 0)
-    seen = _reflection(frames, rays, point, any_floor & glossy, compiled)
-    kinds = frames.floor.unique().tolist()
-    for f in kinds:
-        blocks = _chosen(any_floor & (floors == f), MOST if len(kinds) == 1 else 1.0)
-        if blocks is not None and not len(blocks):
-            continue
-        number = len(t) if blocks is None else len(blocks)
-        kernel("ground", f, compiled, number)(
-            blocks, point, d, t, lit, open_, d if seen is None else seen, numbers, on_floor, light
-        )
+    seen = _reflection(frames, rays, numbers, point, any_floor & glossy, compiled)
+    for f in frames.floor.unique().tolist():
+        blocks = torch.nonzero(any_floor & (floors == f)).squeeze(1)
+        if len(blocks):
+            kernel("ground", f, compiled, len(blocks))(
+                blocks, point, d, t, lit, open_, d if seen is None else seen, numbers, on_floor,
+                light,
+            )  # fmt: skip
 
 
 def _reflection(
-    frames: Frames, rays: Rays, point: Vec, which: Bool[Tensor, "m"], compiled: bool
-) -> Vec | None:
+    frames: Frames, rays: Rays, numbers: Float[Tensor, "m 37"], point: Vec,
+    which: Bool[Tensor, "m"], compiled: bool,
+) -> Vec | None:  # fmt: skip
     """Return what the floor mirrors: the scene as a camera below it sees it, bent by ripples."""
     blocks = torch.nonzero(which).squeeze(1)
     if not len(blocks):
         return None
     frame = rays.frame[blocks]
-    x, _, z = rows(point, blocks)
-    far = 1 / (1 + 0.02 * (x * x + z * z))  # distant ripples are finer than a pixel
-    sx, sz = look.ripple(x, z, frames.light[frame])
-    still = (frames.floor[frame] != FLOORS.index("water"))[:, None]
-    bend = torch.where(still, 0.25, 1.0) * far
-    below = Rays(
-        frame, rays.u[blocks] + bend * sx * 1.5, rays.v[blocks] + bend * sz * 2.0,
-        rays.sun_x[blocks], rays.sun_z[blocks],
-    )  # fmt: skip
+    still = torch.where(frames.floor[frame] == FLOORS.index("water"), 1.0, 0.25)[:, None]
+    u, v = kernel("bend", 0, compiled, len(blocks))(
+        blocks, point, numbers, still, rays.u, rays.v
+    )
+    below = Rays(frame, u, v, rays.sun_x[blocks], rays.sun_z[blocks])
     found = cast(mirrored(frames), below, compiled=compiled, bounce=False).light
     whole = (torch.zeros_like(rays.u), torch.zeros_like(rays.u), torch.zeros_like(rays.u))
     put(whole, blocks, found)

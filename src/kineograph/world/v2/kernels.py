@@ -2,8 +2,10 @@
 
 Each is a function of whole blocks of rays, branch-free over samples; `kernel` returns one as it
 is or compiled. Where some blocks alone are computed, a kernel takes them from all and puts them
-back by itself: compiled, nothing is copied for that. Letters: m blocks, n some of them (or pairs
-of a block and a primitive), p rays of a block.
+back by itself: compiled, nothing is copied for that. What they return are numbers, 1 for yes:
+a compiled kernel that writes truth values is not vectorised.
+
+Letters: m blocks, n some of them (or pairs of a block and a primitive), p rays of a block.
 """
 
 from __future__ import annotations
@@ -102,7 +104,7 @@ def _columns(a: Tensor, first: int) -> Vec:
 def _in_view(
     u: Tensor, v: Tensor, frame: Tensor, camera: Tensor, parts: Tensor, bound: Tensor, kind: Tensor
 ) -> Tensor:
-    """Return which primitives' bounding balls the rays of each block may meet, `m k`."""
+    """Return 1, `m k`, for primitives whose bounding balls the rays of each block may meet."""
     rel = parts[..., CENTRE : CENTRE + 3] - camera[:, None, 0:3]
     x, y, z = ((rel * camera[:, None, 3 * i : 3 * i + 3]).sum(-1) for i in (1, 2, 3))
     focal = camera[:, 12:13]
@@ -117,7 +119,7 @@ def _in_view(
         high = torch.where(front, high, FAR) * focal
         touch = touch & (low.index_select(0, frame) <= rays.amax(1, keepdim=True))
         touch = touch & (high.index_select(0, frame) >= rays.amin(1, keepdim=True))
-    return touch
+    return torch.where(touch, 1.0, 0.0)
 
 
 def _nearest(
@@ -146,12 +148,12 @@ def _nearest(
 def _surface(
     camera: Tensor, d: Vec, t: Tensor, normal: Vec, which: Tensor
 ) -> tuple[Vec, Tensor]:
-    """Add the floor to what rays meet, in place; return points, and whether they are of it."""
+    """Add the floor to what rays meet, in place; return points, and 1 where they are of it."""
     o = _columns(camera, 0)
     floor_t = torch.where(d[1] < -1e-4, -o[1] / d[1], FAR)
-    on_floor = floor_t < t
+    on_floor = torch.where(floor_t < t, 1.0, 0.0)
     near = torch.minimum(t, floor_t)
-    flat = on_floor | (near > 0.5 * FAR)
+    flat = (floor_t < t) | (near > 0.5 * FAR)
     length = torch.rsqrt(dot(normal, normal).clamp_min(1e-20))
     far = near.clamp_max(1e4)
     point = (o[0] + far * d[0], o[1] + far * d[1], o[2] + far * d[2])
@@ -170,7 +172,7 @@ def _may_shade(
     point: Vec, t: Tensor, frame: Tensor, light: Tensor, parts: Tensor, bound: Tensor,
     soft: Tensor, kind: Tensor,
 ) -> Tensor:  # fmt: skip
-    """Return which primitives may hide sun or sky from points of each block, `m k`."""
+    """Return 1, `m k`, for primitives that may hide sun or sky from points of each block."""
     counts = t < SHADOW_REACH
     low = torch.stack([torch.where(counts, c, FAR).amin(1) for c in point], -1)
     high = torch.stack([torch.where(counts, c, -FAR).amax(1) for c in point], -1)
@@ -186,7 +188,7 @@ def _may_shade(
     shade = (along > -room) & (across < room + 0.06 * along.clamp_min(0))
     dark = squared.sqrt() < radius + 5 * soft
     some = (t.amin(1, keepdim=True) < SHADOW_REACH) & (kind >= 0).index_select(0, frame)
-    return some & (shade | dark)
+    return torch.where(some & (shade | dark), 1.0, 0.0)
 
 
 def _shaded(
@@ -216,7 +218,21 @@ def _shaded(
     put((lit, open_), blocks, (sees, free))
 
 
-def _sky(blocks: Tensor | None, d: Vec, frame: Tensor, light: Vec) -> None:
+def _bend(
+    blocks: Tensor, point: Vec, light: Tensor, still: Tensor, u: Tensor, v: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return where rays of some blocks go on, as a camera below the floor sees them.
+
+    Ripples bend them; less, the farther they are, and where the floor is but wet: `still`, `n 1`.
+    """
+    x, z = row(point[0], blocks), row(point[2], blocks)
+    far = 1 / (1 + 0.02 * (x * x + z * z))  # distant ripples are finer than a pixel
+    sx, sz = look.ripple(x, z, row(light, blocks))
+    bend = still * far
+    return row(u, blocks) + bend * sx * 1.5, row(v, blocks) + bend * sz * 2.0
+
+
+def _sky(blocks: Tensor, d: Vec, frame: Tensor, light: Vec) -> None:
     """Put the light of the sky in all rays of some blocks."""
     put(light, blocks, look.sky(rows(d, blocks), row(frame, blocks)))
 
@@ -258,7 +274,7 @@ def _thing(
 
 
 def _ground(
-    floor: int, blocks: Tensor | None, point: Vec, d: Vec, t: Tensor, lit: Tensor, open_: Tensor,
+    floor: int, blocks: Tensor, point: Vec, d: Vec, t: Tensor, lit: Tensor, open_: Tensor,
     mirror: Vec, frame: Tensor, on_floor: Tensor, light: Vec,
 ) -> None:  # fmt: skip
     """Shade, in place, the floor where it is seen in some blocks."""
@@ -267,7 +283,7 @@ def _ground(
         row(lit, blocks), row(open_, blocks), rows(mirror, blocks), row(frame, blocks),
     )  # fmt: skip
     here, old = row(on_floor, blocks), rows(light, blocks)
-    put(light, blocks, [torch.where(here, a, b) for a, b in zip(new, old, strict=True)])
+    put(light, blocks, [torch.where(here > 0, a, b) for a, b in zip(new, old, strict=True)])
 
 
 @cache
@@ -284,6 +300,7 @@ def _built(name: str, which: int, compiled: bool) -> Callable[..., Any]:
             "surface": _surface,
             "in_view": _in_view,
             "may_shade": _may_shade,
+            "bend": _bend,
             "sky": _sky,
             "thing": _thing,
             "film": _film,

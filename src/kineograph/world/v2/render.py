@@ -51,11 +51,17 @@ def _tiles(count: int, height: int, width: int, device: torch.device) -> Rays:
     return Rays(frame.to(device), *(a.repeat(count, 1).to(device) for a in rays))
 
 
-def _differ(colour: Float[Tensor, "3 f h w"], ids: Int[Tensor, "f h w"]) -> tuple[Tensor, Tensor]:
-    """Return which pixels differ from the next one across `f h w-1`, and down `f h-1 w`."""
-    across = (colour[..., :, 1:] - colour[..., :, :-1]).abs().amax(0) > CONTRAST
-    down = (colour[..., 1:, :] - colour[..., :-1, :]).abs().amax(0) > CONTRAST
-    return across | (ids[:, :, 1:] != ids[:, :, :-1]), down | (ids[:, 1:, :] != ids[:, :-1, :])
+def _differ(
+    colour: Float[Tensor, "3 f h w"], ids: Float[Tensor, "f h w"]
+) -> tuple[Tensor, Tensor]:
+    """Return by how much pixels differ too much from the next one across, and down.
+
+    `f h w-1` and `f h-1 w`: above 0 where they do.
+    """
+    across = (colour[..., :, 1:] - colour[..., :, :-1]).abs().amax(0) - CONTRAST
+    down = (colour[..., 1:, :] - colour[..., :-1, :]).abs().amax(0) - CONTRAST
+    across = across.maximum((ids[:, :, 1:] - ids[:, :, :-1]).abs())
+    return across, down.maximum((ids[:, 1:, :] - ids[:, :-1, :]).abs())
 
 
 @cache
@@ -65,7 +71,7 @@ def _compared(compiled: bool) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor
 
 def _unclear(colour: Tensor, ids: Tensor, compiled: bool) -> Bool[Tensor, "f h w"]:
     """Return the pixels that differ from a neighbour, on both sides of the difference."""
-    across, down = _compared(compiled)(colour, ids)
+    across, down = (d > 0 for d in _compared(compiled)(colour, ids.float()))
     found = torch.zeros_like(ids, dtype=torch.bool)
     found[:, :, 1:] |= across
     found[:, :, :-1] |= across
