@@ -4,9 +4,10 @@
 
 For each motion and measure of `evaluate.physical`: median and 90th percentile of the errors at 24
 and 12 frames a second, as rendered and softened (blurred by 0.8 pixels, noise of 0.02 of the
-range, 8 bits), beside what was reached with a simpler world. Objects are followed by their
-colours, which are learnt in the first frame, where the renderer tells which pixels are theirs;
-with "true masks" it tells so in every frame, which leaves what the fits alone do wrong.
+range, 8 bits), beside what was reached with a simpler world. Objects are followed by the masks of
+the shipped judge, as a model's are; with "true masks" the renderer tells which pixels are theirs,
+which leaves what the fits alone do wrong; by "colour", it tells so in the first frame alone, and
+they are followed by the colours that they had there.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from numpy import ndarray
 
 from kineograph.evaluate.physical import KEYS, OF_MOTION, measure_physics, without_rod
 from kineograph.evaluate.tracking import colour_masks
+from kineograph.evaluate.v2.files import load_judges
+from kineograph.evaluate.v2.judges import Judges
+from kineograph.evaluate.v2.measures import stated_masks
 from kineograph.evaluate.v2.pool import distinct
 from kineograph.world.gbuffer import FIRST_OBJECT
 from kineograph.world.v2.draw import draw_scene
@@ -32,7 +36,8 @@ from kineograph.world.v2.play import Play
 from kineograph.world.v2.scene import FPS, Scene
 
 SEED = 1 << 46
-LOOKS = ("true masks", "clean", "soft")
+RATES = (2 * FPS, FPS)
+LOOKS = ("true masks", "judge", "judge, soft", "colour")
 BLUR, NOISE = 0.8, 0.02  # pixels; of 1
 # Median and 90th percentile of a first study, of plain balls in a plain place, at 24 and 12 fps.
 WANTED = {
@@ -70,7 +75,7 @@ def scene_of(motion: str, seed: int) -> tuple[Scene, Play]:
 
 
 def measured(
-    motion: str, seed: int, size: int, known: bool
+    motion: str, seed: int, size: int, known: bool, judges: Judges
 ) -> Iterator[tuple[int, str, dict[str, float | None]]]:
     """Yield rate, look and measures of one clip, at two rates and in each look."""
     scene, play = scene_of(motion, seed)
@@ -82,10 +87,15 @@ def measured(
     if motion == "pendulum":
         firsts = without_rod(firsts.astype(np.float32)) > 0.5
     for look in LOOKS:
-        seen = softened(frames, seed) if look == "soft" else frames
-        masks = true if look == "true masks" else np.stack([colour_masks(seen, f) for f in firsts])
-        for step in (1, 2):
-            fps = 2 * FPS // step
+        if look == "true masks":
+            masks = true
+        elif look == "colour":
+            masks = np.stack([colour_masks(frames, f) for f in firsts])
+        else:
+            seen = softened(frames, seed) if "soft" in look else frames
+            masks = stated_masks(scene, seen, judges)
+        for fps in RATES:
+            step = RATES[0] // fps
             yield fps, look, measure_physics(scene, masks[:, ::step], fps, camera_known=known)
 
 
@@ -99,7 +109,7 @@ def cell(values: list[float]) -> str:
 
 def table(rows: Rows) -> str:
     """Return a Markdown table of all that was measured."""
-    columns = [(fps, look) for look in LOOKS for fps in (2 * FPS, FPS)]
+    columns = [(fps, look) for look in LOOKS for fps in RATES]
     lines = [
         "| motion | measure | " + " | ".join(f"{fps} fps, {look}" for fps, look in columns)
         + " | n | wanted |",
@@ -129,10 +139,12 @@ def main() -> None:
     )
     args = parser.parse_args()
     torch.set_num_threads(1)
+    judges = load_judges()[0]
     rows: Rows = defaultdict(lambda: {key: [] for key in KEYS})
     for motion in args.motion or OF_MOTION:
         for n in range(args.clips):
-            for fps, look, found in measured(motion, SEED + n, args.size, args.camera == "known"):
+            told = measured(motion, SEED + n, args.size, args.camera == "known", judges)
+            for fps, look, found in told:
                 for key, value in found.items():
                     if value is not None:
                         rows[motion, fps, look][key].append(value)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Train the judges of the second world, from nothing: renders 6,000 clips, then about three hours
+# Train the judges of the second world, from nothing: renders 6,000 clips, then about four hours
 # on one core. Resumable: give the command again. START=path/to/judges.safetensors goes on from
 # the networks of a file instead of from nothing.
 set -eu

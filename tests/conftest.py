@@ -21,6 +21,10 @@ checker.__dict__["check"] = beartype(conf=BeartypeConf(is_pep484_tower=True))
 sys.modules[checker.__name__] = checker
 install_import_hook("kineograph", f"{checker.__name__}.check")
 
+# Of several workers, none takes the cores of the others.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 # The peers that tests compare with must not ask a hub for anything.
 os.environ["HF_HUB_OFFLINE"] = "1"
 

@@ -134,19 +134,19 @@ def to_side(frames: UInt8[np.ndarray, "n h w 3"]) -> Float[Tensor, "n 3 64 64"]:
 
 
 def cut_crops(
-    frames: Float[Tensor, "n 3 h w"], masks: Float[Tensor, "n h w"]
-) -> Float[Tensor, "n 4 32 32"]:
+    frames: Float[Tensor, "n 3 h w"], masks: Float[Tensor, "n h w"], size: int = 32
+) -> Float[Tensor, "n 4 s s"]:
     """Return crops around masks, as large as their objects and the mask as a fourth channel."""
     n, height, width = masks.shape
     area = masks.sum((1, 2)).clamp_min(1)
     x = (masks.sum(1) @ torch.arange(width).float()) / area
     y = (masks.sum(2) @ torch.arange(height).float()) / area
-    half = (1.5 * area.sqrt()).clamp(6, 22)
-    line = (torch.arange(32) + 0.5) / 16 - 1
+    half = (1.5 * area.sqrt()).clamp(6, 0.6875 * size)
+    line = (torch.arange(size) + 0.5) * (2 / size) - 1
     at_x = (x[:, None] + half[:, None] * line + 0.5) * (2 / width) - 1
     at_y = (y[:, None] + half[:, None] * line + 0.5) * (2 / height) - 1
     grid = torch.stack(
-        [at_x[:, None, :].expand(n, 32, 32), at_y[:, :, None].expand(n, 32, 32)], -1
+        [at_x[:, None, :].expand(n, size, size), at_y[:, :, None].expand(n, size, size)], -1
     )
     source = torch.cat((frames, masks[:, None]), 1)
     return F.grid_sample(source, grid, padding_mode="border", align_corners=False)

@@ -47,6 +47,35 @@ class PixelNet(nn.Module):
         return F.pixel_shuffle(self.out(x), 2)
 
 
+class DeepPixelNet(nn.Module):
+    """A `PixelNet` one level deeper, which sees an object whole: a dark stripe is no black ball."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        stem = nn.Conv2d(3, 24, 5, 2, 2, bias=False)
+        self.down2 = nn.Sequential(stem, nn.GroupNorm(8, 24), nn.SiLU())
+        self.down4 = nn.Sequential(_conv(24, 48, 2), _conv(48, 48))
+        self.down8 = nn.Sequential(_conv(48, 80, 2), _conv(80, 80))
+        self.down16 = nn.Sequential(_conv(80, 96, 2), _conv(96, 96), _conv(96, 96))
+        self.whole = nn.Linear(96, 96)
+        self.up8 = _conv(96 + 80, 80)
+        self.up4 = _conv(80 + 48, 48)
+        self.up2 = _conv(48 + 24, 32)
+        self.out = nn.Conv2d(32, 4 * classes, 1)
+
+    def forward(self, frames: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n k h w"]:
+        """Return logits of frames in [-1, 1]; sides are multiples of 8."""
+        half = self.down2(frames)
+        quarter = self.down4(half)
+        eighth = self.down8(quarter)
+        x = self.down16(eighth)
+        x = x + self.whole(x.mean((2, 3)))[:, :, None, None]
+        x = self.up8(torch.cat((F.interpolate(x, eighth.shape[2:]), eighth), 1))
+        x = self.up4(torch.cat((F.interpolate(x, scale_factor=2), quarter), 1))
+        x = self.up2(torch.cat((F.interpolate(x, scale_factor=2), half), 1))
+        return F.pixel_shuffle(self.out(x), 2)
+
+
 class CropNet(nn.Module):
     """Tell the shape of the object in the middle of a 32 x 32 crop: colours and its mask."""
 
@@ -58,6 +87,22 @@ class CropNet(nn.Module):
         self.head = nn.Sequential(nn.Flatten(), nn.Dropout(0.1), nn.Linear(64 * 16, classes))
 
     def forward(self, crops: Float[Tensor, "n 4 32 32"]) -> Float[Tensor, "n k"]:
+        """Return logits; colours in [-1, 1], mask in 0..1."""
+        return self.head(self.body(crops))
+
+
+class LookNet(nn.Module):
+    """Tell shape and material of the object in the middle of a 48 x 48 crop: colours and mask."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            _conv(4, 32), _conv(32, 64, 2), _conv(64, 64), _conv(64, 96, 2), _conv(96, 96),
+            _conv(96, 96, 2),
+        )  # fmt: skip
+        self.head = nn.Sequential(nn.Flatten(), nn.Dropout(0.1), nn.Linear(96 * 36, classes))
+
+    def forward(self, crops: Float[Tensor, "n 4 48 48"]) -> Float[Tensor, "n k"]:
         """Return logits; colours in [-1, 1], mask in 0..1."""
         return self.head(self.body(crops))
 

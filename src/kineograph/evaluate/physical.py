@@ -26,6 +26,7 @@ from kineograph.evaluate.trajectories import (
     fit_collision,
     fit_glide,
     fit_swing,
+    slowed,
 )
 from kineograph.evaluate.views import guessed_view, known_view
 from kineograph.world.dynamics import GRAVITY
@@ -60,6 +61,7 @@ OF_MOTION: dict[str, tuple[str, ...]] = {
     "slide": ("friction", "reversal", "speed"),
 }
 ROLLING = 0.004  # deceleration of what rolls, over gravity, as `simulate` has it
+TELLS = 0.1  # m, three pixels: a way that must lie behind a collision for a track to tell of it
 SEEN = 0.4  # of the frames of a motion, in which an object must be seen whole
 
 
@@ -83,6 +85,20 @@ def lawful(scene: Scene) -> int | None:
 
 def _friction(shape: str) -> float:
     return GRAVITY * (ROLLING if shape in ROLLERS else FRICTION)
+
+
+def _ways(
+    met: Collision, masses: tuple[float, float], friction: tuple[float, float], left: float
+) -> tuple[float, float]:
+    """Return how far bodies part, and how far the struck one gets (m), if they obey the laws.
+
+    What hardly moves when it is struck, being heavy, tells nothing of the momentum that it got.
+    """
+    share = (1 + COLLISION_RESTITUTION) / sum(masses) * (met.before[0] - met.before[1])
+    speeds = (met.before[0] - masses[1] * share, met.before[1] + masses[0] * share)
+    after = np.array([max(left, 0.0)])
+    ways = [float(slowed(after, v, f)[0]) for v, f in zip(speeds, friction, strict=True)]
+    return abs(ways[1] - ways[0]), abs(ways[1])
 
 
 @dataclass(frozen=True)
@@ -183,10 +199,13 @@ class _Clip:
             return None
         truth = self.play.truth[i]
         contact = truth["contact"]
+        masses = (mass(things[0]), mass(things[1]))
+        parted, struck = _ways(met, masses, slow, float(first.times[-1]) - met.contact)
+        keeps = abs(met.restitution - COLLISION_RESTITUTION)
         return {
             "residual": met.residual,
-            "momentum": met.momentum((mass(things[0]), mass(things[1]))),
-            "restitution": abs(met.restitution - COLLISION_RESTITUTION),
+            "momentum": met.momentum(masses) if struck >= TELLS else None,
+            "restitution": keeps if parted >= TELLS else None,
             "contact_ms": self._only_known(
                 met.contact, None if contact is None else contact - begun, 0.001
             ),

@@ -6,11 +6,12 @@ import torch
 
 from kineograph.errors import RequestError, WeightsError
 from kineograph.evaluate.v2 import testing
-from kineograph.evaluate.v2.files import default_path, load_judges, save_judges, trusted
+from kineograph.evaluate.v2.files import crowded, default_path, load_judges, save_judges, trusted
 from kineograph.evaluate.v2.found import find_objects
 from kineograph.evaluate.v2.judges import (
     MIRRORED_MOTIONS,
     MIRRORED_MOVES,
+    NOTHING,
     Judges,
     Reading,
     group_of,
@@ -157,6 +158,12 @@ def test_judges_read_clips_of_any_aspect_ratio_and_survive_their_file(tmp_path):
     assert found == rows
     assert trusted(found, "photo") == {"sky"}
     assert trusted(found, "coloured") == trusted(found, "colourless") == frozenset()
+    full = rows | {crowded("photo"): {"floor": {"right": 99, "n": 100}}}
+    assert trusted(full, "photo", 2) == {"sky"}
+    assert trusted(full, "photo", 3) == {"sky", "floor"}
+    less = rows | {crowded("photo"): {"sky": {"right": 1, "n": 100}}}
+    assert trusted(less, "photo", 3) == frozenset()
+    assert trusted({"photo": {"sky": {"right": 9, "n": 9}}}, "photo") == frozenset()
     clips = [torch.rand(FRAMES, 3, *size) * 2 - 1 for size in ((128, 128), (96, 176))]
     readings = again.read(clips)
     assert [Reading.from_dict(r.to_dict()) for r in readings] == readings
@@ -192,13 +199,31 @@ def test_scenes_whose_objects_share_a_colour_cannot_be_told_apart():
     assert not distinct(replace(SCENE, objects=(replace(RUNNER, partner=None), turning)))
 
 
+def test_what_is_read_right_is_counted_apart_where_there_are_many_objects():
+    class Blind(Judges):
+        def read(self, clips):
+            return [NOTHING for _ in clips]
+
+    threads = torch.get_num_threads()
+    rows = testing.measure_part(Blind(), "photo", range(6))
+    torch.set_num_threads(threads)
+    many = crowded("photo")
+    assert set(rows) == {"photo", many}
+    assert set(testing.PLACE) < set(rows["photo"]) and not set(testing.PLACE) & set(rows[many])
+    assert rows["photo"]["floor"] == {"right": 0, "n": 6}
+    assert rows["photo"]["count"]["n"] + rows[many]["count"]["n"] == 6
+    assert rows[many]["shape"]["n"] > 2 * rows[many]["count"]["n"]
+    lines = testing.table({group: {} for group in testing.GROUPS} | rows).splitlines()
+    assert lines[0].count("|") == 6 and "more than 2 objects" in lines[0]
+
+
 def test_the_shipped_judges_read_a_true_photograph():
     sizes = {f.name: f.stat().st_size for f in default_path().parent.iterdir()}
     assert set(sizes) == {"judges.safetensors", "judges-v2.safetensors"}
-    assert sizes["judges-v2.safetensors"] < 3.5e6
+    assert sizes["judges-v2.safetensors"] < 4.5e6
     judges, on_truth = load_judges()
     asked = trusted(on_truth, "photo")
-    assert asked >= {"camera", "floor", "sky", "style", "weather"}
+    assert asked >= {"camera", "floor", "sky", "style", "shape"}
     scene, play = testing.tested_scene(12345, "photo")
     shown, _ = look(play)
     reading = judges.read([shown.movedim(-1, 1).float() / 127.5 - 1])[0]

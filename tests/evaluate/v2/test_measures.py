@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from kineograph.evaluate.v2 import measures
+from kineograph.evaluate.orbits import stays
 from kineograph.evaluate.v2.clips import Clip, true_clip
+from kineograph.evaluate.v2.consistency import light
 from kineograph.evaluate.v2.judges import NOTHING, Judges, true_reading
 from kineograph.evaluate.v2.measures import masks_of, measure
 from kineograph.evaluate.v2.prompts import find_entry
@@ -19,14 +20,21 @@ from kineograph.world.v2.scene import COLOURS
 
 
 class Knowing(Judges):
-    """Reads one scene whatever it is shown."""
+    """Reads one scene, and one clip's masks, whatever it is shown."""
 
-    def __init__(self, scene):
+    def __init__(self, scene, classes=None):
         super().__init__()
-        self.only = scene
+        self.only, self.classes = scene, None if classes is None else torch.from_numpy(classes)
 
     def read(self, clips):
         return [true_reading(self.only) for _ in clips]
+
+    def segment(self, frames):
+        return self.classes[: len(frames)]
+
+    def shares(self, frames, classes):
+        seen = self.segment(frames)
+        return torch.stack([torch.isin(seen, torch.tensor(sorted(c))) for c in classes]).float()
 
 
 def true_classes(scene):
@@ -39,36 +47,40 @@ def true_classes(scene):
     return torch.where(owner >= 0, names[owner.clamp_min(0)], 0).to(torch.uint8).numpy()
 
 
-def shown(monkeypatch, name, wanted=lambda scene: True):
+def shown(name, wanted=lambda scene: True):
     """Return the first prompt of a suite that is wanted, and its true clip."""
     prompt = next(p for i in range(0, 108, 2) if wanted((p := find_entry(name, i).prompt).scene))
-    classes = true_classes(prompt.scene)
-    monkeypatch.setattr(measures, "classes_of", lambda judges, frames: classes[: len(frames)])
     return prompt, true_clip(prompt)
 
 
-def numbers(name, prompt, clip):
-    return measure(name, prompt, clip, Knowing(prompt.scene), true_reading(prompt.scene))
+def numbers(name, prompt, clip, classes=None):
+    judges = Knowing(prompt.scene, true_classes(prompt.scene) if classes is None else classes)
+    return measure(name, prompt, clip, judges, true_reading(prompt.scene))
 
 
-def test_a_true_fall_keeps_the_law_and_one_that_stands_is_not_usable(monkeypatch):
-    prompt, clip = shown(monkeypatch, "physics", lambda s: s.objects[0].motion == "bounce")
+def test_a_true_fall_keeps_the_law_and_one_that_stands_is_not_usable():
+    prompt, clip = shown("physics", lambda s: s.objects[0].motion == "bounce")
     found = numbers("physics", prompt, clip)
     assert found["law, residual"] < 0.02
     assert found["g, relative error"] < 0.2
     assert found["restitution, error"] < 0.05
     assert found["contacts and onsets within 45 ms, F1"] > 0.7
+    assert found["objects that appear or vanish"] == 0
+    assert found["frames in which an object is missing, share"] == 0
+    assert found["loudness against speed, rank correlation"] is None  # it strikes but twice
     still = np.repeat(true_classes(prompt.scene)[:1], len(clip.frames), 0)
-    monkeypatch.setattr(measures, "classes_of", lambda judges, frames: still)
-    frozen = numbers("physics", prompt, clip)
+    frozen = numbers("physics", prompt, clip, still)
     assert frozen["law, residual"] is None and frozen["g, relative error"] is None
+    gone = true_classes(prompt.scene)
+    gone[20:] = 0
+    assert numbers("physics", prompt, clip, gone)["objects that appear or vanish"] == 1
     assert "contacts and onsets within 45 ms, F1" not in numbers(
         "physics", prompt, Clip(clip.frames, clip.fps)
     )
 
 
-def test_the_rate_of_the_camera_is_read(monkeypatch):
-    prompt, clip = shown(monkeypatch, "camera", lambda s: s.shots[0].camera.move == "pan left")
+def test_the_rate_of_the_camera_is_read():
+    prompt, clip = shown("camera", lambda s: s.shots[0].camera.move == "pan left")
     found = numbers("camera", prompt, clip)
     assert found["rate asked for, relative error"] < 0.3
     assert found["rotation, mean error (deg)"] < 2
@@ -77,18 +89,31 @@ def test_the_rate_of_the_camera_is_read(monkeypatch):
     assert back["rate asked for, relative error"] > 1
 
 
-def test_shots_are_found_where_they_were_asked_for(monkeypatch):
+def test_what_stands_is_at_one_place_in_space():
     prompt, clip = shown(
-        monkeypatch, "shots", lambda s: {shot.transition for shot in s.shots[1:]} == {"cut"}
+        "camera", lambda s: s.shots[0].camera.move == "orbit right" and all(stays(s))
     )
+    true = numbers("camera", prompt, clip)["one place in space, error (px)"]
+    assert true < 1
+    trembling = true_classes(prompt.scene)
+    trembling[::2] = np.roll(trembling[::2], 4, axis=2)
+    assert numbers("camera", prompt, clip, trembling)["one place in space, error (px)"] > true + 0.5
+
+    prompt, clip = shown("physics", lambda s: s.objects[0].motion == "collide")
+    assert "at rest within 2 px, share" not in numbers("physics", prompt, clip)  # it is struck
+    assert light(prompt, clip, np.zeros((2, *clip.frames.shape[:3]), bool)) == {}
+
+
+def test_shots_are_found_where_they_were_asked_for():
+    prompt, clip = shown("shots", lambda s: {shot.transition for shot in s.shots[1:]} == {"cut"})
     found = numbers("shots", prompt, clip)
     assert found["transitions within 0.25 s, F1"] == 1.0
     assert found["transitions of the kind asked for, share"] == 1.0
     one = clip.frames[: len(clip.frames) // 4]
     stuck = np.concatenate([one, np.repeat(one[-1:], len(clip.frames) - len(one), 0)])
-    assert numbers("shots", prompt, replace(clip, frames=stuck))[
-        "transitions within 0.25 s, F1"
-    ] < 1.0
+    assert (
+        numbers("shots", prompt, replace(clip, frames=stuck))["transitions within 0.25 s, F1"] < 1.0
+    )
 
 
 def test_a_long_clip_that_fades_and_forgets_drifts():
@@ -106,7 +131,6 @@ def test_a_long_clip_that_fades_and_forgets_drifts():
 
 def test_what_is_not_found_has_no_mask_and_other_suites_no_numbers():
     prompt = find_entry("two", 0).prompt
-    classes = np.full((3, 8, 8), 1, np.uint8)
-    assert not masks_of(prompt, NOTHING, classes).any()
+    assert not masks_of(prompt, NOTHING, np.zeros((3, 16, 16, 3), np.uint8), Judges()).any()
     clip = Clip(np.zeros((49, 128, 128, 3), np.uint8), 12.0)
-    assert measure("two", prompt, clip, Knowing(prompt.scene), true_reading(prompt.scene)) == {}
+    assert measure("single", prompt, clip, Knowing(prompt.scene), true_reading(prompt.scene)) == {}

@@ -15,7 +15,10 @@ from kineograph.weights.files import save_tensors
 from kineograph.world.v2.scene import VERSION
 
 WEIGHTS = "judges-v2.safetensors"
-OnTruth = dict[str, dict[str, dict[str, int]]]  # by kind of style and judge: "right" of "n"
+# By kind of style, alone or `crowded`, and judge: "right" of "n".
+OnTruth = dict[str, dict[str, dict[str, int]]]
+FEWEST = 50  # answers, by which a judge is measured well enough to be asked
+FEW = 2  # objects; with more, judges of objects are measured apart
 
 
 def default_path() -> Path:
@@ -61,7 +64,15 @@ def load_judges(path: Path | None = None) -> tuple[Judges, OnTruth]:
     return judges.eval().requires_grad_(False), on_truth
 
 
-def trusted(on_truth: OnTruth, group: str) -> frozenset[str]:
-    """Return the judges that read 95 % of true renders of a kind of style right."""
+def crowded(group: str) -> str:
+    """Return under which name judges of objects are kept for clips of more than FEW objects."""
+    return f"{group}, {FEW + 1} or more"
+
+
+def trusted(on_truth: OnTruth, group: str, objects: int = 1) -> frozenset[str]:
+    """Return the judges that read 95 % of true renders right, of a kind of style and crowd."""
     rows = on_truth.get(group, {})
-    return frozenset(n for n, row in rows.items() if row["right"] >= GATE * row["n"] > 0)
+    if objects > FEW:
+        rows = rows | on_truth.get(crowded(group), {})
+    enough = {n: row for n, row in rows.items() if row["n"] >= FEWEST}
+    return frozenset(n for n, row in enough.items() if row["right"] >= GATE * row["n"])

@@ -9,7 +9,7 @@ Letters: b clips, t frames, h height, w width, n frames of any clips.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from kineograph.evaluate.egomotion import estimate
 from kineograph.evaluate.judges import cut_crops
-from kineograph.evaluate.nets import ActNet, ClipNet, CropNet, FrameNet, PixelNet
+from kineograph.evaluate.nets import ActNet, ClipNet, DeepPixelNet, FrameNet, LookNet
 from kineograph.evaluate.v2.found import Place, find_objects
 from kineograph.evaluate.v2.seen import (
     FRAMES,
@@ -71,6 +71,7 @@ MOTION_HEADS: dict[str, tuple[str, ...]] = {
     "speed": SPEEDS,
     "size": SIZES,
 }
+CROP_SIDE = 48  # pixels of a crop that shows an object's shape and material
 CROP_FRAMES = 5  # frames that vote on a shape and a material
 REAL = 5.0  # by which the logarithm of the odds must speak for an object
 
@@ -191,8 +192,8 @@ class Judges(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pixel = PixelNet(PIXEL_CLASSES)
-        self.crop = CropNet(sum(map(len, CROP_HEADS.values())))
+        self.pixel = DeepPixelNet(PIXEL_CLASSES)
+        self.crop = LookNet(sum(map(len, CROP_HEADS.values())))
         self.scene = ClipNet(4, tuple(map(len, SCENE_HEADS.values())))
         self.frame = FrameNet(tuple(map(len, FRAME_HEADS.values())))
         self.motion = ActNet(sum(map(len, MOTION_HEADS.values())), len(CAMERA_MOVES))
@@ -202,6 +203,17 @@ class Judges(nn.Module):
         """Return the class of every pixel: 0 background, 1 + a colour's index, 11 no colour."""
         parts = [self.pixel(part).argmax(1).to(torch.uint8) for part in frames.split(17)]
         return torch.cat(parts)
+
+    @torch.no_grad()
+    def shares(
+        self, frames: Float[Tensor, "n 3 h w"], classes: Sequence[Collection[int]]
+    ) -> Float[Tensor, "o n h w"]:
+        """Return how likely each pixel is of any class of each set."""
+        parts = []
+        for part in frames.split(17):
+            likely = self.pixel(part).softmax(1)
+            parts.append(torch.stack([likely[:, sorted(some)].sum(1) for some in classes]))
+        return torch.cat(parts, 1)
 
     @torch.no_grad()
     def read(self, clips: Sequence[Float[Tensor, "17 3 _ _"]]) -> list[Reading]:
@@ -259,7 +271,7 @@ class Judges(nn.Module):
         """Let the frames in which most of an object is seen vote on its shape and material."""
         best = masks.sum((2, 3)).topk(CROP_FRAMES, dim=1).indices
         rows = torch.arange(len(masks))[:, None]
-        crops = cut_crops(clip[best.flatten()], masks[rows, best].flatten(0, 1))
+        crops = cut_crops(clip[best.flatten()], masks[rows, best].flatten(0, 1), CROP_SIDE)
         logits = self.crop(crops) + self.crop(crops.flip(-1))
         votes = [
             part.log_softmax(1).unflatten(0, (len(masks), CROP_FRAMES)).sum(1)

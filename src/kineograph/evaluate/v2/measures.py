@@ -11,26 +11,27 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
+from torch import Tensor
 
 from kineograph.evaluate.cuts import Transition, find_transitions, shot_consistency
 from kineograph.evaluate.drift import measure_drift, slope, windows
 from kineograph.evaluate.egomotion import Egomotion, estimate, rotation_error, translation_error
 from kineograph.evaluate.events import av_f1
 from kineograph.evaluate.physical import lawful, measure_physics
+from kineograph.evaluate.v2 import consistency
 from kineograph.evaluate.v2.clips import Clip
+from kineograph.evaluate.v2.consistency import Numbers
 from kineograph.evaluate.v2.judges import Judges, Reading
 from kineograph.evaluate.v2.scoring import assign
-from kineograph.evaluate.v2.seen import judged
+from kineograph.evaluate.v2.seen import PIXEL_CLASSES, judged
 from kineograph.evaluate.v2.suites import Prompt
 from kineograph.world.styles import COLOURLESS
 from kineograph.world.v2.camera import AXIS, shots_of, track
-from kineograph.world.v2.scene import COLOURS, COUNTED, SHOT_SECONDS
+from kineograph.world.v2.scene import COLOURS, COUNTED, SHOT_SECONDS, Scene
 
-Numbers = dict[str, float | None]
-
-MEASURES_VERSION = 2
+MEASURES_VERSION = 3
 # What every clip of a suite must give, to be usable.
 HELD_TO = ("law, residual",)
 PHYSICS = {  # as `physical.KEYS`; 1 is what must be there
@@ -42,53 +43,73 @@ PHYSICS = {  # as `physical.KEYS`; 1 is what must be there
     "reversal": "way gone back",
 }
 HEARD = ("physics", "sequence")  # suites in which contacts and onsets are matched
+KEPT = (*HEARD, "two", "relations")  # suites in which objects are to go on existing
 NEAR = 0.25  # s, by which the middle of a transition may be off
 OF_CLIPS = ("floor", "sky", "weather", "style")
 
 
-def classes_of(judges: Judges, frames: UInt8[ndarray, "t h w 3"]) -> UInt8[ndarray, "t h w"]:
-    """Return the class of every pixel of all frames of a clip at the judged size."""
-    x = torch.from_numpy(frames).movedim(-1, 1).float() / 127.5 - 1
-    return judges.segment(x).numpy()
+def _signed(frames: UInt8[ndarray, "t h w 3"]) -> Tensor:
+    return torch.from_numpy(frames).movedim(-1, 1).float() / 127.5 - 1
 
 
 def masks_of(
-    prompt: Prompt, reading: Reading, classes: UInt8[ndarray, "t h w"]
-) -> Bool[ndarray, "o t h w"]:
-    """Return which pixels are those of each object of a prompt; none where it is not found."""
-    found = np.zeros((len(prompt.scene.objects), *classes.shape), dtype=bool)
-    for mask, thing in zip(found, assign(prompt, reading), strict=True):
+    prompt: Prompt, reading: Reading, frames: UInt8[ndarray, "t h w 3"], judges: Judges
+) -> Float[ndarray, "o t h w"]:
+    """Return the share of each pixel that is each object's; none of what is not found."""
+    sets: list[set[int]] = []
+    for thing in assign(prompt, reading):
         if thing is None:
-            continue
-        if thing.colour is None:
-            mask |= classes > 0
-            continue
-        for colour in {thing.colour, thing.colour_to or thing.colour}:
-            mask |= classes == 1 + COLOURS.index(colour)
-    return found
+            sets.append(set())
+        elif thing.colour is None:
+            sets.append(set(range(1, PIXEL_CLASSES)))
+        else:
+            sets.append({1 + COLOURS.index(c) for c in (thing.colour, thing.colour_to) if c})
+    return judges.shares(_signed(frames), sets).numpy()
+
+
+def stated_masks(
+    scene: Scene, frames: UInt8[ndarray, "t h w 3"], judges: Judges
+) -> Float[ndarray, "o t h w"]:
+    """Return the share of each pixel that is each object's of a scene, by its stated colours."""
+    sets = [{1 + COLOURS.index(c) for c in (o.colour, o.colour_to) if c} for o in scene.objects]
+    return judges.shares(_signed(frames), sets).numpy()
 
 
 def measure(suite: str, prompt: Prompt, clip: Clip, judges: Judges, reading: Reading) -> Numbers:
     """Return the numbers of a clip that its suite asks for."""
     if suite == "long":
         return _long(prompt, clip, judges)
-    if suite not in ("camera", "shots", *HEARD) or prompt.scene.style in COLOURLESS:
+    if suite not in ("camera", "shots", *KEPT) or prompt.scene.style in COLOURLESS:
         return {}
-    classes = classes_of(judges, clip.frames)
-    masks = masks_of(prompt, reading, classes)
+    masks = masks_of(prompt, reading, clip.frames, judges)
     if suite == "camera":
-        return _camera(prompt, clip, classes > 0)
+        others = judges.segment(_signed(clip.frames)).numpy() > 0
+        return _camera(prompt, clip, masks, others)
     if suite == "shots":
-        return _shots(prompt, clip, masks)
-    found = _heard(prompt, clip, masks)
-    if suite == "physics" and lawful(prompt.scene) is not None:
-        told = measure_physics(prompt.scene, masks, clip.fps, camera_known=False)
-        found |= {name: told[key] for key, name in PHYSICS.items() if key in told}
+        return _shots(prompt, clip, masks > 0.5)
+    found = consistency.permanence(clip, masks)
+    if suite in HEARD:
+        found |= _heard(prompt, clip, masks > 0.5)
+        found |= consistency.impacts(prompt, clip, masks > 0.5)
+    if suite == "physics":
+        found |= _physics(prompt, clip, masks)
     return found
 
 
-def _camera(prompt: Prompt, clip: Clip, seen: Bool[ndarray, "t h w"]) -> Numbers:
-    """Return how far the camera's rates, turns and ways are off."""
+def _physics(prompt: Prompt, clip: Clip, masks: Float[ndarray, "o t h w"]) -> Numbers:
+    """Return how the laws are kept, and all else that a camera that stands shows of them."""
+    found: Numbers = {}
+    if lawful(prompt.scene) is not None:
+        told = measure_physics(prompt.scene, masks, clip.fps, camera_known=False)
+        found |= {name: told[key] for key, name in PHYSICS.items() if key in told}
+    found |= consistency.at_rest(prompt, clip, masks) | consistency.rolling(prompt, clip, masks)
+    return found | consistency.light(prompt, clip, masks > 0.5)
+
+
+def _camera(
+    prompt: Prompt, clip: Clip, masks: Float[ndarray, "o t h w"], seen: Bool[ndarray, "t h w"]
+) -> Numbers:
+    """Return how far the camera's rates, turns and ways are off, and what stands from its place."""
     asked = next(iter(shots_of(prompt.scene)))[3]
     found: Egomotion = estimate(clip.frames, clip.fps, seen)
     times = np.arange(len(clip.frames)) / clip.fps
@@ -103,7 +124,7 @@ def _camera(prompt: Prompt, clip: Clip, seen: Bool[ndarray, "t h w"]) -> Numbers
         numbers["rate asked for, relative error"] = abs(
             getattr(found.rates, AXIS[kind]) - rate
         ) / abs(rate)
-    return numbers
+    return numbers | consistency.in_space(prompt, masks, found)
 
 
 def _heard(prompt: Prompt, clip: Clip, masks: Bool[ndarray, "o t h w"]) -> Numbers:

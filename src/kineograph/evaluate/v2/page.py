@@ -15,8 +15,8 @@ NOTES = (
     "truth: the scene of the prompt, rendered. through VAE: that render encoded and decoded. "
     "shuffled: the model's clips against other prompts' facts. constant: the most that one answer "
     "given to every prompt would score. An asterisk: the truth itself reads under 95 %.",
-    "Numbers are read from pixels and sound: median, 90th percentile, and the share of clips in "
-    "which they can be read at all. usable: clips in which every number that a law is held "
+    "Numbers are read from pixels and sound: median, 90th percentile, mean, and in how many clips "
+    "they can be read at all. usable: clips in which every number that a law is held "
     "against can be read; a clip that stands still has perfect momentum, and is not usable. "
     "distance: of motion and looks from the true clips (0: alike), with its 95 % interval; of the "
     "truth, of one half from the other. substituted: a held-out combination that came out as the "
@@ -33,7 +33,8 @@ def tables(report: dict[str, Any]) -> Tables:
         found.append((f"{name}: by length and language", _by(suite)))
         found.append((f"{name}: in all", _whole(suite)))
         if any(suite["measures"].values()):
-            found.append((f"{name}: numbers, median [90th percentile] (usable)", _numbers(suite)))
+            title = f"{name}: numbers, median [90th percentile], mean (usable)"
+            found.append((title, _numbers(suite)))
     if report["gaps"]:
         held = tuple(report["gaps"])
         names = list(dict.fromkeys(n for gaps in report["gaps"].values() for n in gaps))
@@ -52,7 +53,9 @@ def tables(report: dict[str, Any]) -> Tables:
         for name, row in rows.items():
             asked = "yes" if name in good else "no"
             lines.append((name, f"{100 * row['right'] / row['n']:.1f}", str(row["n"]), asked))
-        found.append((f"judges on {GROUP_NAMES[group]}", lines))
+        style, _, crowd = group.partition(", ")
+        words = f"{GROUP_NAMES[style]}, {crowd} objects" if crowd else GROUP_NAMES[style]
+        found.append((f"judges on {words}", lines))
     return found
 
 
@@ -122,5 +125,5 @@ def _number(found: dict[str, Any] | None) -> str:
     if found is None or found["quantiles"] is None:
         return "-"
     middle, high = found["quantiles"]
-    usable = found["usable"]
-    return f"{middle:.3g} [{high:.3g}] ({usable['right']} of {usable['n']})"
+    mean, usable = found["mean"], found["usable"]
+    return f"{middle:.3g} [{high:.3g}], {mean:.3g} ({usable['right']} of {usable['n']})"

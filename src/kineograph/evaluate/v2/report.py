@@ -247,7 +247,8 @@ def _examples(
         clips += [viewing.clip(entry, source).frames for source in ("model", "truth")]
         missed = [n for n, r in verdicts[i].items() if not all(r) and n not in ("all", "object")]
         said = f"WRONG {', '.join(missed)}" if missed else "right"
-        good = trusted(on_truth, group_of(entry.prompt.scene.style))
+        scene = entry.prompt.scene
+        good = trusted(on_truth, group_of(scene.style), len(scene.objects))
         captions.append(f"{said}: {entry.prompt.text}")
         captions.append(f"truth; read in the clip above: {_words(readings[i], good)}")
     if not clips:  # every video is missing or cannot be judged

@@ -91,7 +91,7 @@ def judge(prompt: Prompt, reading: Reading, on_truth: OnTruth) -> Verdicts:
     Facts whose judge is not trusted in the prompt's kind of style are passed over, in `object`
     and `all` as well. Of several shots only what holds for all of them is scored here.
     """
-    good = trusted(on_truth, group_of(prompt.scene.style))
+    good = trusted(on_truth, group_of(prompt.scene.style), len(prompt.scene.objects))
     truth = true_reading(prompt.scene)
     verdicts: Verdicts = {}
     if len(prompt.scene.shots) == 1:

@@ -1,15 +1,20 @@
-"""How well judges read true renders: what `trusted` goes by, and the ceiling of every figure."""
+"""How well judges read true renders: what `trusted` goes by, and the ceiling of every figure.
+
+`python -m kineograph.evaluate.v2.testing [FILE]` prints what the file of the judges says of it.
+"""
 
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import torch
 
-from kineograph.evaluate.v2.files import OnTruth
+from kineograph.evaluate.v2.files import FEW, OnTruth, crowded, load_judges, trusted
 from kineograph.evaluate.v2.judges import Judges, ObjectReading, Reading, group_of, true_reading
 from kineograph.evaluate.v2.pool import TEST_SEED, distinct, look
 from kineograph.world.styles import COLOURLESS
@@ -18,8 +23,26 @@ from kineograph.world.v2.play import Play
 from kineograph.world.v2.scene import PACED, STYLES, Scene
 
 GROUPS = ("photo", "coloured", "colourless")
-WHOLE = ("camera", "count", "floor", "sky", "weather", "style")
+PLACE = ("camera", "floor", "sky", "weather", "style")
+WHOLE = ("count", *PLACE)
 PART = 25  # clips that a process reads at once
+NAMES = {
+    "camera": "camera move",
+    "count": "number of objects",
+    "floor": "floor",
+    "sky": "time of day",
+    "weather": "weather",
+    "style": "style",
+    "colour": "colours: each found, none that is not there",
+    "shape": "shape",
+    "material": "material",
+    "motion": "what an object does, direction included",
+    "then": "what it does then",
+    "order": "whether it begins first or later",
+    "speed": "slow, normal or fast",
+    "size": "size",
+    "colour_to": "colour it turns into",
+}
 OF_OBJECTS = ("shape", "material", "motion", "then", "order", "speed", "size", "colour_to")
 
 
@@ -70,21 +93,24 @@ def _told(name: str, scene: Scene, paced: bool, turns: bool) -> bool:
     return True
 
 
-def measure_part(
-    judges: Judges, group: str, numbers: Sequence[int]
-) -> dict[str, dict[str, int]]:  # fmt: skip
-    """Return how many of some fresh renders of one kind of style each judge reads right."""
+def measure_part(judges: Judges, group: str, numbers: Sequence[int]) -> OnTruth:
+    """Return how many of some fresh renders of one kind of style each judge reads right.
+
+    Of objects, and of their number, it is kept apart where there are more than FEW.
+    """
     torch.set_num_threads(1)
-    rows: dict[str, dict[str, int]] = {}
+    found: OnTruth = {}
     for k in numbers:
         scene, play = tested_scene(TEST_SEED + GROUPS.index(group) * 10**6 + k, group)
         shown, _ = look(play)
         reading = judges.read([shown.movedim(-1, 1).float() / 127.5 - 1])[0]
+        crowd = crowded(group) if len(scene.objects) > FEW else group
         for name, right in compare(scene, reading).items():
-            row = rows.setdefault(name, {"right": 0, "n": 0})
+            kind = group if name in PLACE else crowd
+            row = found.setdefault(kind, {}).setdefault(name, {"right": 0, "n": 0})
             row["right"] += sum(right)
             row["n"] += len(right)
-    return rows
+    return found
 
 
 def measure(
@@ -95,16 +121,42 @@ def measure(
     starts = range(0, clips, PART)
     with ProcessPoolExecutor(workers) as pool:
         for group in GROUPS:
-            rows: dict[str, dict[str, int]] = {}
             parts = [range(k, min(clips, k + PART)) for k in starts]
             read = pool.map(partial(measure_part, judges, group), parts)
             for part, more in zip(parts, read, strict=True):
-                for name, row in more.items():
-                    mine = rows.setdefault(name, {"right": 0, "n": 0})
-                    for key, count in row.items():
-                        mine[key] += count
+                for kind, rows in more.items():
+                    for name, row in rows.items():
+                        mine = found.setdefault(kind, {}).setdefault(name, {"right": 0, "n": 0})
+                        for key, count in row.items():
+                            mine[key] += count
                 say(f"read {part.stop} of {clips} clips, {group}")
-            shares = (f"{n} {r['right'] / r['n']:.3f} of {r['n']}" for n, r in rows.items())
-            say(f"{group}: {', '.join(shares)}")
-            found[group] = rows
+    for kind, rows in found.items():
+        shares = (f"{n} {r['right'] / r['n']:.3f} of {r['n']}" for n, r in rows.items())
+        say(f"{kind}: {', '.join(shares)}")
     return found
+
+
+def table(on_truth: OnTruth) -> str:
+    """Return a Markdown table of what judges read right; bold is what is asked."""
+    heads, crowds = [], []
+    for group, words in zip(GROUPS, ("photographs", "styles with colours", "without"), strict=True):
+        heads.append(words)
+        crowds.append((group, group))
+        if crowded(group) in on_truth:
+            heads.append(f"{words}, more than {FEW} objects")
+            crowds.append((group, crowded(group)))
+    lines = [f"| judge | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+    for name, words in NAMES.items():
+        cells = []
+        for group, kind in crowds:
+            row = on_truth[kind].get(name)
+            good = trusted(on_truth, group, 1 if kind == group else FEW + 1)
+            cell = f"{100 * row['right'] / row['n']:.1f} % of {row['n']}" if row else "-"
+            cells.append(f"**{cell}**" if row and name in good else cell)
+        lines.append(f"| {words} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    path = Path(sys.argv[1]) if len(sys.argv) > 1 else None
+    sys.stdout.write(f"{table(load_judges(path)[1])}\n")

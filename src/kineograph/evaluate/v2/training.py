@@ -28,6 +28,7 @@ from kineograph.evaluate.v2.found import MIN_PIXELS
 from kineograph.evaluate.v2.judges import (
     CROP_FRAMES,
     CROP_HEADS,
+    CROP_SIDE,
     FRAME_HEADS,
     MIRRORED_MOTIONS,
     MIRRORED_MOVES,
@@ -62,11 +63,11 @@ class JudgeRecipe:
     """How the judges are trained; steps of 24 frames, 96 crops, 24 clips, 48 frames, 24 objects."""
 
     clips: int = 6000
-    pixel_steps: int = 5000
+    pixel_steps: int = 8000
     crop_steps: int = 4000
     scene_steps: int = 3500
     frame_steps: int = 5000
-    motion_steps: int = 9000
+    motion_steps: int = 8000
     test_clips: int = 600
     lr: float = 3e-3
     weight_decay: float = 0.02
@@ -206,7 +207,7 @@ class Trainer(Fitter):
         masks = seen[torch.arange(96), time].float()
         x = _signed(self.pool[k].frames[rows[:, 0], time])
         x = self._soft(x[:, None], 16).flatten(0, 1)
-        crops = cut_crops(x, masks)
+        crops = cut_crops(x, masks, CROP_SIDE)
         if self.rng.random() < 0.5:
             crops = crops.flip(-1)
         return _losses(self.judges.crop(crops), rows[:, 3:], CROP_HEADS)
