@@ -18,7 +18,7 @@ from kineograph.world.v2.facts import facts
 from kineograph.world.v2.scene import COLOURS, Camera, Relation, Scene, SceneObject, Shot
 from kineograph.world.v2.splits import held_pair, held_triple
 
-ALL_RIGHT = {"right": 1, "n": 1}
+ALL_RIGHT = {"right": 100, "n": 100}
 JUDGES = (
     "colour", "shape", "material", "size", "motion", "speed", "then", "order", "count", "floor",
     "sky", "weather", "style", "camera",
