@@ -19,11 +19,11 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 
-from kineograph.errors import RequestError
+from kineograph.evaluate.shadows import check_place
 from kineograph.evaluate.tracking import MIN_AREA, Track, track_masks
 from kineograph.evaluate.views import USUAL_DISTANCE, USUAL_HEIGHT
 from kineograph.world.v2.camera import unit
-from kineograph.world.v2.look import DAYLIGHT, FLOOR_TINTS, WEATHER
+from kineograph.world.v2.look import DAYLIGHT, WEATHER
 
 MIRROR = "water"  # the floor that mirrors
 TARGET = 0.8  # m, the height that cameras usually look at
@@ -187,13 +187,7 @@ def measure_reflections(
     Raises:
         RequestError: an unknown sky, weather or floor.
     """
-    for what, value, allowed in (
-        ("sky", sky, list(DAYLIGHT)),
-        ("weather", weather, list(WEATHER)),
-        ("floor", floor, list(FLOOR_TINTS)),
-    ):
-        if value not in allowed:
-            raise RequestError(f"{what} {value!r} is not one of {', '.join(allowed)}")
+    check_place(sky, weather, floor)
     if floor != MIRROR:
         return [None] * len(objects)
     light, free = _linear(frames), np.asarray(~objects.any(0))

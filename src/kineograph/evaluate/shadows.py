@@ -175,9 +175,15 @@ def _shadow(
     return Shadow(present, _follows(sky, thing, shade), off, spread)
 
 
-def _known(what: str, value: str, allowed: list[str]) -> None:
-    if value not in allowed:
-        raise RequestError(f"{what} {value!r} is not one of {', '.join(allowed)}")
+def check_place(sky: str, weather: str, floor: str) -> None:
+    """Raise a `RequestError` that names what is allowed, for a place that the world has not."""
+    for what, value, allowed in (
+        ("sky", sky, list(DAYLIGHT)),
+        ("weather", weather, list(WEATHER)),
+        ("floor", floor, list(FLOOR_TINTS)),
+    ):
+        if value not in allowed:
+            raise RequestError(f"{what} {value!r} is not one of {', '.join(allowed)}")
 
 
 def measure_shadows(
@@ -196,10 +202,7 @@ def measure_shadows(
     Raises:
         RequestError: an unknown sky, weather or floor.
     """
-    for what, value, allowed in (
-        ("sky", sky, DAYLIGHT), ("weather", weather, WEATHER), ("floor", floor, FLOOR_TINTS)
-    ):  # fmt: skip
-        _known(what, value, list(allowed))
+    check_place(sky, weather, floor)
     if weather in SUNLESS or floor in SHADOWLESS or not len(objects):
         return [None] * len(objects)
     dark = darkening(frames, objects)

@@ -148,9 +148,7 @@ def _refine(
     frame, y, x = _crowds(_unclear(colour, ids, compiled))
     if not len(frame):
         return
-    given = (
-        [width / 2, height / 2, unit(height, width)], SAMPLES, SUN_JITTER,
-    )  # fmt: skip
+    given = ([width / 2, height / 2, unit(height, width)], SAMPLES, SUN_JITTER)
     middle, places, suns = (torch.tensor(values, device=y.device) for values in given)
     rays = kernel("samples", 0, compiled, len(frame))(y, x, middle, places, suns)
     found = cast(frames, Rays(frame, *rays), compiled=compiled)
