@@ -83,6 +83,11 @@ def _pairs(
             first += count
 
 
+def _fewest(blocks: int, frames: Frames) -> int:
+    """Return the least of what a kernel counts over: of one, the compiler makes an own kernel."""
+    return min(blocks, *frames.kind.shape)
+
+
 # --- the cast ----------------------------------------------------------------------------
 def _trace(
     frames: Frames, rays: Rays, camera: Float[Tensor, "m 13"], compiled: bool
@@ -90,7 +95,7 @@ def _trace(
     """Return where rays go, and the distance, normal and primitive of what they meet first."""
     m = len(camera)
     d, t, normal, which = kernel("begin", 0, compiled, m)(rays.u, rays.v, camera)
-    touch = kernel("in_view", 0, compiled, m)(
+    touch = kernel("in_view", 0, compiled, _fewest(m, frames))(
         rays.u, rays.v, rays.frame, frames.camera, frames.parts, frames.bound, frames.kind
     )
     for family, pairs in _pairs(touch, frames, rays.frame):
@@ -106,7 +111,7 @@ def _sunlight(
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Return how much of the sun and of the sky each point sees."""
     lit, open_ = torch.ones_like(t), torch.ones_like(t)
-    touch = kernel("may_shade", 0, compiled, len(t))(
+    touch = kernel("may_shade", 0, compiled, _fewest(len(t), frames))(
         point, t, rays.frame, light, frames.parts, frames.bound, frames.soft, frames.kind
     )
     for family, pairs in _pairs(touch, frames, rays.frame):

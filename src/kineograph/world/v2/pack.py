@@ -46,8 +46,9 @@ class Frames:
         return len(self.kind)
 
     def select(self, which: slice, device: torch.device) -> Frames:
-        """Return some of the frames, on a device."""
-        return Frames(*(getattr(self, name)[which].to(device) for name in self.__annotations__))
+        """Return some of the frames, on a device; copies, for which the compiler needs less."""
+        some = (getattr(self, name)[which] for name in self.__annotations__)
+        return Frames(*(a.to(device, copy=True) for a in some))
 
 
 def _second(rgb: look.Rgb) -> look.Rgb:
