@@ -15,13 +15,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from kineograph import presets
 from kineograph.spec import VaeConfig
-from kineograph.train import vae as vae_stage
-from kineograph.train.clips import random_clips
+from kineograph.train.clips import draw_batch, render_seen, to_float
 from kineograph.train.engine import Engine
 from kineograph.train.recipe import Schedule, VaeRecipe
+from kineograph.train.vae import VaeTask
+from kineograph.train.worlds import world_of
 
 STRUCTURES = {
     "patch 4, 4x16x16, z 64, residual, 48/64 x (1,2,2)": VaeConfig(
@@ -42,6 +44,27 @@ STRUCTURES = {
     ),
 }  # fmt: skip
 WARM_STEPS = 2  # not timed: first calls build kernels
+BATCHES, FRAMES = 60, 13
+
+
+class SameClips(VaeTask):
+    """Trains on batches that are rendered already, one after another."""
+
+    def __init__(self, recipe: VaeRecipe, batches: list[Tensor]) -> None:
+        super().__init__(recipe)
+        self.batches = batches
+
+    def _video(self, step: int) -> Tensor:
+        return to_float(self.batches[step % len(self.batches)])
+
+
+def rendered(batch: int, compiled: bool) -> list[Tensor]:
+    """Render batches of square clips."""
+    world, batches = world_of(presets.NANO), []
+    for k in range(BATCHES):
+        scenes, times = draw_batch(world, 7, k, batch, FRAMES, 1.0)
+        batches.append(render_seen(world, scenes, compiled=compiled, times=times)[0])
+    return batches
 
 
 def main() -> None:
@@ -52,14 +75,11 @@ def main() -> None:
     parser.add_argument("--compiled", action="store_true", help="compile the renderer")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    batches = [
-        random_clips(7, k, args.batch, 13, 1.0, compiled=args.compiled) for k in range(60)
-    ]
-    vae_stage.random_clips = lambda _seed, step, *_, **__: batches[step % len(batches)]
+    batches = rendered(args.batch, args.compiled)
     for name, config in STRUCTURES.items():
         presets.PRESETS["nano"] = replace(presets.NANO, vae=config)
         schedule = Schedule(steps=10**6, warmup=30, weight_decay=0.0, ema=0.9)
-        task = vae_stage.VaeTask(VaeRecipe("nano", schedule, batch=args.batch))
+        task = SameClips(VaeRecipe("nano", schedule, batch=args.batch), batches)
         with tempfile.TemporaryDirectory() as folder:
             engine = Engine(task, Path(folder))
             for _ in range(WARM_STEPS):

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The exact recipe of the shipped `nano` weights: two CPU cores, from nothing.
+# The recipe of the shipped `nano` weights: two CPU cores, from nothing.
 # Stop it at any moment (Ctrl-C, kill, power cut) and run it again: it goes on where it was.
 # Needs kineograph[train] and a C++ compiler (the renderer is compiled).
 #   runs/nano-cpu.sh [RUN FOLDER]

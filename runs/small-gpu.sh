@@ -10,7 +10,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 run=${1:-out/small}
 recipes=${RECIPES:-$here/small}
 end=$(($(date +%s) + 60 * ${MINUTES:-9}))
-for stage in vae tokenizer text latents dit upsampler; do
+for stage in clips vae tokenizer text latents dit fewstep upsampler interpolator; do
   [ ! -e "$run/$stage.done" ] || continue
   left=$(((end - $(date +%s)) / 60))
   if [ "$left" -lt 1 ]; then

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 from kineograph import __version__, cli
 from kineograph.errors import KineographError, RequestError, WeightsError
@@ -107,6 +108,33 @@ def test_every_flag_of_generate_reaches_the_request(fake, capsys):
     said = capsys.readouterr()
     assert said.out == "x.gif\n"
     assert said.err == "kineo: denoise 1.50 s, decode 0.25 s\n"
+
+
+def test_every_way_in_reaches_the_request(fake):
+    for line, given in (
+        ("--keyframe a.png@0.5 --keyframe b.png@1.5", {"keyframes": ("a.png@0.5", "b.png@1.5")}),
+        ("--last-image a.png --before b.mp4", {"last_image": "a.png", "before": "b.mp4"}),
+        ("--image a.png --after b.mp4", {"image": "a.png", "after": "b.mp4"}),
+        ("--loop", {"loop": True}),
+        ("--video a.mp4 --strength 0.3", {"video": "a.mp4", "strength": 0.3}),
+    ):
+        assert cli.main(["generate", "a red ball", *line.split()]) == 0
+        assert fake.calls[-1] == GenerationRequest("a red ball", **given)
+    fake.error = RequestError("the fake knows nano alone")
+    words = "--model small --camera pan=-7,zoom=0.1 --motion-speed 2"
+    cli.main(["generate", "a red ball", *words.split()])
+    assert fake.calls[-1] == GenerationRequest(
+        "a red ball", model="small", camera="pan=-7,zoom=0.1", motion_speed=2.0
+    )
+
+
+def test_keyframes_beside_a_sidecar_take_the_place_of_those_recorded(fake):
+    words = ["generate", "a red ball", "--keyframe", "a.png@1", "-o", "ball.mp4"]
+    assert cli.main(words) == 0
+    assert cli.main(["generate", "--from", "ball.json"]) == 0
+    assert fake.calls[1].keyframes == ("a.png@1",)
+    assert cli.main(["generate", "--from", "ball.json", "--keyframe", "b.png@2"]) == 0
+    assert fake.calls[2].keyframes == ("b.png@2",)
 
 
 def test_a_bare_prompt_leaves_everything_else_open(fake):
@@ -209,6 +237,22 @@ def test_our_own_bugs_keep_their_traceback(fake):
         ("generate x --steps many", ["--steps", "'many'", "kineo generate --help"]),
         ("generate x --step 3", ["--step"]),
         ("generate x --threads 0", ["--threads", "'0'", "1 or more"]),
+        ("generate x --keyframe", ["--keyframe", "expected one argument"]),
+        ("generate x --keyframe a.png", ["'a.png'", "FILE@SECONDS"]),
+        ("generate x --keyframe a.png@9", ["'a.png'", "9 s", "2.4 s"]),
+        ("generate x --keyframe none.png@1", ["none.png", "no such file"]),
+        ("generate x --loop yes", ["unrecognized", "yes"]),
+        ("generate x --loop --num-frames 9", ["num_frames 9", "loop", "at least 17"]),
+        ("generate x --before none.mp4", ["none.mp4", "no such file"]),
+        ("generate x --after none.mp4 --loop", ["loop and after"]),
+        ("generate x --video none.mp4 --strength half", ["--strength", "'half'"]),
+        ("generate x --video none.mp4 --strength 2", ["strength 2.0", "0.05 to 1"]),
+        ("generate x --strength 0.5", ["strength 0.5", "video"]),
+        ("generate x --camera pan=7", ["nano", "camera"]),
+        ("generate x --model small --camera left=7", ["'left'", "pan", "orbit"]),
+        ("generate x --motion-speed 2", ["nano", "motion_speed"]),
+        ("generate x --num-frames 1 -o x.jpg", ["'x.jpg'", ".png for one picture"]),
+        ("generate x -o x.png", ["'x.png'", "25 frames", "num_frames 1"]),
         ("generate --from none.json", ["none.json", "No such file"]),
         ("world", ["WHAT"]),
         ("world sheet", ["--out"]),
@@ -219,6 +263,7 @@ def test_our_own_bugs_keep_their_traceback(fake):
         ("train vae r.py --out d --device tpu", ["--device", "'tpu'", "cpu", "cuda"]),
         ("train vae r.py --out d --minutes 0", ["--minutes", "'0'", "1 or more"]),
         ("assemble run", ["--output"]),
+        ("assemble run -o d --bits 4", ["--bits", "4", "8, 16"]),
         ("evaluate", ["--out"]),
         ("evaluate --out d --prompts x", ["--prompts", "'x'", "--videos"]),
         ("evaluate --out d --prompts 0", ["--prompts", "'0'", "1 or more"]),
@@ -264,6 +309,7 @@ def test_the_other_commands_hand_their_flags_down(monkeypatch, capsys):
         "train dit recipe.py --out run/dit --resume",
         "train vae recipe.py --out run/vae --device cuda --minutes 9",
         "assemble run -o model",
+        "assemble run -o model --bits 8",
         "evaluate --model tiny --suite camera --prompts 20 --out report",
         "evaluate --out report",
         "evaluate --videos clips --prompts p.jsonl --suite pair --out report",
@@ -284,7 +330,8 @@ def test_the_other_commands_hand_their_flags_down(monkeypatch, capsys):
             "vae", Path("recipe.py"), Path("run/vae"),
             {"resume": False, "device": "cuda", "minutes": 9},
         ),
-        (Path("run"), Path("model"), {}),
+        (Path("run"), Path("model"), torch.bfloat16, {}),
+        (Path("run"), Path("model"), torch.int8, {}),
         ({"model": "tiny", "suite": "camera", "prompts": 20, "out": Path("report")},),
         ({"model": "nano", "suite": None, "prompts": None, "out": Path("report")},),
         (
@@ -306,7 +353,7 @@ def test_the_other_commands_hand_their_flags_down(monkeypatch, capsys):
         ),
         ("nano", Path("folder"), {}),
     ]
-    assert capsys.readouterr().out.splitlines() == ["d", "s.png", "model", "folder"]
+    assert capsys.readouterr().out.splitlines() == ["d", "s.png", "model", "model", "folder"]
 
 
 def test_world_suite_hands_its_flags_down_and_shows_how_far_it_is(monkeypatch, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +13,18 @@ import torch
 from PIL import Image
 
 from kineograph import generate as gen
+from kineograph.errors import RequestError
+from kineograph.flow.path import add_noise
+from kineograph.flow.sigmas import make_sigmas
 from kineograph.flow.solvers import load_state, save_state
 from kineograph.generate import generate, load
+from kineograph.inputs import first_frames, last_frames
 from kineograph.media.image import fit_image, read_image
+from kineograph.media.video import open_writer
+from kineograph.models.dit import control_rows
 from kineograph.presets import TINY
 from kineograph.request import GenerationRequest, resolve
+from kineograph.weights.folder import random_parts
 
 PROMPT = "a red ball rolls left"
 
@@ -168,6 +176,247 @@ def test_a_last_image_is_the_end_of_a_clip_of_itself(tiny, tmp_path):
     alone, _ = states_of(tiny, replace(request, image=None))
     assert torch.equal(alone[-1].x[:, :, -1], x[:, :, -1])
     assert not torch.equal(alone[-1].x[:, :, 0], x[:, :, 0])
+
+
+def video(path: Path, count: int, fps: int = 10) -> str:
+    """A bright bar that moves to the right over a ramp."""
+    ramp = np.repeat(np.linspace(0, 160, 80).astype(np.uint8)[None, :, None], 60, 0).repeat(3, 2)
+    with open_writer(path, fps, 80, 60) as writer:
+        for i in range(count):
+            frame = ramp.copy()
+            frame[:, 2 * i : 2 * i + 20, 0] = 255
+            writer.write(frame[None])
+    return str(path)
+
+
+def latent_of(pipeline, frames):
+    mean, _ = pipeline.vae.encode(frames[None])
+    return pipeline.vae.normalise(mean)
+
+
+SIZE = TINY.sizes["1:1"]
+
+
+def test_keyframes_are_kept_to_the_bit_where_they_belong(tiny, tmp_path):
+    a, b = picture(tmp_path / "a.png", 40), picture(tmp_path / "b.png", 200)
+    request = asked(num_frames=17, keyframes=(f"{a}@0.5", f"{b}@1.6"), solver="multistep")
+    states, _ = states_of(tiny, request)
+    x = states[-1].x
+    for path, place in ((a, 2), (b, 4)):
+        still = fit_image(read_image(path), 64, 64)
+        wanted = latent_of(tiny, still[:, None].expand(-1, 5, -1, -1))
+        assert torch.equal(x[:, :, place], wanted[:, :, -1])
+    for place in (0, 1, 3):
+        assert not torch.equal(x[:, :, place], states[0].x[:, :, place])
+    first, _ = states_of(tiny, asked(keyframes=(f"{a}@0",)))
+    as_image, _ = states_of(tiny, asked(image=a))
+    assert torch.equal(first[-1].x, as_image[-1].x)
+
+
+def test_the_end_of_what_comes_before_is_kept_to_the_bit(tiny, tmp_path):
+    path = video(tmp_path / "a.mp4", 14)
+    states, _ = states_of(tiny, asked(num_frames=17, before=path, solver="unipc"))
+    wanted = latent_of(tiny, last_frames(path, 9, 10, SIZE))
+    for state in states:
+        assert torch.equal(state.x[:, :, :3], wanted)
+    assert not torch.equal(states[-1].x[:, :, 3:], states[0].x[:, :, 3:])
+
+
+def test_the_beginning_of_what_comes_after_is_kept_to_the_bit(tiny, tmp_path):
+    path = video(tmp_path / "a.mp4", 14)
+    states, _ = states_of(tiny, asked(num_frames=17, after=path, solver="heun"))
+    # Its first frame is the past of the eight that are shared.
+    wanted = latent_of(tiny, first_frames(path, 9, 10, SIZE))[:, :, 1:]
+    for state in states:
+        assert torch.equal(state.x[:, :, -2:], wanted)
+    assert not torch.equal(states[-1].x[:, :, :-2], states[0].x[:, :, :-2])
+
+
+def test_a_clip_can_lie_between_two_videos_and_pass_through_a_picture(tiny, tmp_path):
+    one, two = video(tmp_path / "a.mp4", 9), video(tmp_path / "b.webm", 22, fps=20)
+    still = picture(tmp_path / "c.png", 90)
+    request = asked(num_frames=25, before=one, after=two, keyframes=(f"{still}@1.2",))
+    states, frames = states_of(tiny, request)
+    assert len(frames) == 25
+    alone, _ = states_of(tiny, replace(request, keyframes=None))
+    for place in (0, 1, 2, 5, 6):
+        assert torch.equal(states[-1].x[:, :, place], alone[-1].x[:, :, place])
+        assert torch.equal(states[-1].x[:, :, place], states[0].x[:, :, place])
+    assert torch.equal(states[-1].x[:, :, 3], states[0].x[:, :, 3])
+    assert not torch.equal(states[-1].x[:, :, 4], states[0].x[:, :, 4])
+
+
+def test_a_video_that_is_too_short_for_its_way_in_is_refused(tiny, tmp_path):
+    path = video(tmp_path / "a.mp4", 8)
+    for changes in ({"before": path}, {"after": path}, {"video": path}):
+        with pytest.raises(RequestError, match="has 8 frames at 10 fps; at least"):
+            frames_of(tiny, asked(num_frames=17, **changes))
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun", "multistep", "unipc"])
+def test_a_changed_video_begins_at_the_step_of_its_strength(tiny, tmp_path, solver):
+    path = video(tmp_path / "a.mp4", 5)
+    request = asked(video=path, strength=0.6, steps=6, solver=solver)
+    states, _ = states_of(tiny, request)
+    sigmas = make_sigmas(6, request.shift)
+    index = states[0].index
+    assert sigmas[index] <= 0.6 < sigmas[index - 1]
+    source = latent_of(tiny, first_frames(path, 5, 10, SIZE))
+    noise = gen.initial_noise(tiny, request)
+    assert torch.equal(states[0].x, add_noise(source, noise, sigmas[index].expand(1)))
+    assert states[-1].index == 6
+
+
+def test_at_full_strength_a_video_does_nothing(tiny, tmp_path):
+    path = video(tmp_path / "a.mp4", 5)
+    changed, plain = states_of(tiny, asked(video=path, strength=1.0)), states_of(tiny, asked())
+    assert changed[0][0].index == 0
+    assert torch.equal(changed[0][-1].x, plain[0][-1].x)
+    assert np.array_equal(changed[1], plain[1])
+
+
+def test_at_the_least_strength_a_video_stays_close_to_itself(tiny, tmp_path):
+    path = video(tmp_path / "a.mp4", 5)
+    source = latent_of(tiny, first_frames(path, 5, 10, SIZE))
+    itself = np.concatenate(list(gen.frames_of(tiny, asked(), source))).astype(float)
+
+    def off(strength):
+        frames = frames_of(tiny, asked(video=path, strength=strength, steps=40))
+        return np.abs(frames - itself).mean()
+
+    assert off(0.05) < 3
+    assert off(0.05) < off(0.4) / 4 < off(1.0) / 4
+
+
+def test_with_few_steps_the_last_is_always_taken(tiny, tmp_path):
+    path = video(tmp_path / "a.mp4", 5)
+    states, _ = states_of(tiny, asked(video=path, strength=0.05, steps=2))
+    assert [state.index for state in states] == [1, 2]
+
+
+def test_a_picture_can_be_changed(tiny, tmp_path):
+    path = picture(tmp_path / "a.png", 40)
+    request = resolve(
+        GenerationRequest(PROMPT, model="tiny", seed=7, video=path, strength=0.05, steps=40), TINY
+    )
+    still = fit_image(read_image(path), 64, 64)
+    itself = np.concatenate(list(gen.frames_of(tiny, request, latent_of(tiny, still[:, None]))))
+    frames = frames_of(tiny, request)
+    assert frames.shape == (1, 256, 256, 3)
+    assert np.abs(frames.astype(float) - itself).mean() < 3
+
+
+@pytest.mark.parametrize("changes", [{"video": "a.mp4"}, {"loop": True}, {"before": "a.mp4"}])
+def test_every_way_in_is_resumed_to_the_same_bits(tiny, tmp_path, monkeypatch, changes):
+    monkeypatch.chdir(tmp_path)
+    video(Path("a.mp4"), 17)
+    request = asked(num_frames=17, solver="unipc", steps=4, **changes)
+    states, frames = states_of(tiny, request)
+    assert states[-1].index == 4
+    for state in (states[0], states[-3]):
+        save_state(state, tmp_path / "state.safetensors")
+        resumed, after = load_state(tmp_path / "state.safetensors"), []
+        again = frames_of(tiny, request, state=resumed, on_step=after.append)
+        assert torch.equal(after[-1].x, states[-1].x)
+        assert np.array_equal(again, frames)
+
+
+@pytest.mark.parametrize("frames", [17, 25])
+def test_a_loop_has_the_length_that_was_asked_for(tiny, frames):
+    chunks = list(generate(tiny, asked(num_frames=frames, loop=True, steps=1)))
+    assert sum(len(chunk) for chunk in chunks) == frames
+    assert {chunk.shape[1:] for chunk in chunks} == {(256, 256, 3)}
+
+
+def test_a_loop_leads_from_its_end_to_its_beginning(tiny):
+    request = asked(num_frames=21, loop=True)
+    states, frames = states_of(tiny, request)
+    whole = replace(request, loop=None, num_frames=17)
+    first, shown = states_of(tiny, whole)
+    clip = torch.cat(list(gen.decode(tiny, first[-1].x)), 2)[0]
+    # Of the first part 14 frames are kept. The last nine go before the bridge, frames 1 to 8
+    # come after it, and frame 0 is where it ends.
+    x = states[-1].x
+    assert x.shape[2] == 7
+    assert torch.equal(x[:, :, :3], latent_of(tiny, clip[:, 5:14]))
+    assert torch.equal(x[:, :, 5:], latent_of(tiny, clip[:, :9])[:, :, 1:])
+    assert not torch.equal(x[:, :, 3:5], states[0].x[:, :, 3:5])
+    back = np.concatenate(list(gen.frames_of(tiny, request, x)))
+    assert np.array_equal(frames[14:], back[9:16])
+    # Both seams fade: a tenth more of the one with every frame.
+    for i in range(5):
+        faded = back[16 + i] + (shown[i] - back[16 + i].astype(float)) * (i + 1) / 10
+        assert np.abs(frames[i] - faded).max() <= 0.51
+    for i in range(4, 9):
+        faded = shown[5 + i] + (back[i] - shown[5 + i].astype(float)) * (i + 1) / 10
+        assert np.abs(frames[5 + i] - faded).max() <= 0.51
+
+
+def test_a_loop_may_begin_with_a_picture(tiny, tmp_path):
+    path = picture(tmp_path / "a.png", 40)
+    request = asked(num_frames=17, loop=True, image=path, steps=1)
+    frames = frames_of(tiny, request)
+    assert len(frames) == 17
+    plain = frames_of(tiny, replace(request, image=None))
+    # The beginning fades in from the bridge's end; the picture shows most where that is over.
+    assert not np.array_equal(frames[8], plain[8])
+
+
+AXES = {"pan": 7.0, "zoom": 0.1, "speed": 1.0}
+
+
+@pytest.fixture(scope="module")
+def steered(tiny):
+    """`tiny` with numbers to obey."""
+    spec = replace(TINY, controls=AXES, dit=replace(TINY.dit, num_controls=3, text_dim=16))
+    dit = random_parts(spec)["dit"]
+    return replace(tiny, spec=spec, dit=dit)
+
+
+def steered_by(**changes):
+    settings = {"model": "tiny", "num_frames": 5, "seed": 7, "steps": 2}
+    spec = replace(TINY, controls=AXES)
+    return resolve(GenerationRequest(PROMPT, **settings | changes), spec)
+
+
+NONE = math.nan
+
+
+@pytest.mark.parametrize(
+    ("changes", "values"),
+    [
+        ({}, [NONE, NONE, NONE]),
+        ({"camera": "pan=14"}, [2.0, 0.0, NONE]),
+        ({"camera": "zoom=-0.05"}, [0.0, -0.5, NONE]),
+        ({"motion_speed": 0.5}, [NONE, NONE, 0.5]),
+        ({"camera": "pan=-7,zoom=0", "motion_speed": 2.0}, [-1.0, 0.0, 2.0]),
+    ],
+)
+def test_numbers_follow_the_context_in_their_units(steered, changes, values):
+    context = gen.encode_prompt(steered, PROMPT)
+    found = gen.with_controls(steered, context, steered_by(**changes))
+    assert torch.equal(found[:, : context.shape[1]], context)
+    wanted = control_rows(torch.tensor([values]), context.shape[2])
+    assert torch.allclose(found[:, context.shape[1] :], wanted)
+
+
+def test_the_negative_context_has_no_numbers(steered):
+    conditioning, negative = gen.condition(steered, steered_by(camera="pan=7", motion_speed=2.0))
+    none = control_rows(torch.full((1, 3), NONE), negative.shape[2])
+    assert torch.equal(negative[:, -3:], none)
+    assert conditioning.context.shape == negative.shape
+    assert not torch.equal(conditioning.context[:, -3:], none)
+
+
+def test_a_model_without_controls_keeps_its_context(tiny):
+    context = gen.encode_prompt(tiny, PROMPT)
+    assert torch.equal(gen.with_controls(tiny, context, asked()), context)
+
+
+def test_numbers_reach_the_frames(steered):
+    plain = frames_of(steered, steered_by())
+    for changes in ({"camera": "pan=7"}, {"camera": "pan=-7"}, {"motion_speed": 2.0}):
+        assert not np.array_equal(frames_of(steered, steered_by(**changes)), plain)
 
 
 def test_low_precision_is_close_and_stays_inside(tiny):

@@ -15,12 +15,14 @@ from kineograph import produce
 from kineograph.errors import RequestError
 from kineograph.flow.solvers import load_state
 from kineograph.generate import generate, load
+from kineograph.inputs import fitted
 from kineograph.media.image import read_image
-from kineograph.media.video import read_video
+from kineograph.media.video import open_writer, read_video
 from kineograph.presets import TINY
 from kineograph.produce import Event, run
 from kineograph.request import GenerationRequest, resolve
 from kineograph.sidecar import read_sidecar, request_from_sidecar, sidecar_path
+from kineograph.weights.header import sha256
 
 PROMPT = "a red ball rolls left"
 
@@ -70,6 +72,19 @@ def test_a_clip_made_again_from_its_sidecar_is_the_same_file(here):
     assert Path("x.mp4").read_bytes() == Path("x-again.mp4").read_bytes()
     again = read_sidecar(Path("x-again.json")).request
     assert replace(again, output="x.mp4") == read_sidecar(Path("x.json")).request
+
+
+def test_one_frame_is_a_picture_without_loss(here):
+    request = GenerationRequest(PROMPT, model="tiny", num_frames=1, steps=1, count=2, seed=3)
+    assert [a.path.name for a in run(request)] == [
+        "a-red-ball-rolls-left-1.png", "a-red-ball-rolls-left-2.png"
+    ]  # fmt: skip
+    assert len(list(here.iterdir())) == 4
+    recorded = read_sidecar(Path("a-red-ball-rolls-left-2.json")).request
+    (frame,) = np.concatenate(list(generate(load("tiny"), recorded)))
+    with Image.open("a-red-ball-rolls-left-2.png") as image:
+        assert (image.format, image.mode) == ("PNG", "RGB")
+    assert np.array_equal(read_image("a-red-ball-rolls-left-2.png"), frame)
 
 
 @pytest.mark.parametrize("format", ["png", "gif", "webm"])
@@ -199,6 +214,44 @@ def test_what_can_be_refused_is_refused_before_the_model_is_loaded(here, monkeyp
     assert {p.name for p in here.iterdir()} == {"dir.mp4", "bad.png"}
 
 
+def test_an_input_that_cannot_be_used_is_refused_before_the_model_is_loaded(here, monkeypatch):
+    monkeypatch.setattr(produce, "load", lambda name: pytest.fail("loaded"))
+    Path("notes.mp4").write_text("no video")
+    Image.new("RGB", (80, 60), "red").save("a.png")
+    short = film("short.mp4", 8)
+    ask = GenerationRequest(PROMPT, model="tiny", num_frames=17, output="x.mp4")
+    there = set(here.iterdir())
+    for change, says in (
+        ({"keyframes": ("none.png@1",)}, "none.png"),
+        ({"image": short}, "short.mp4"),
+        ({"before": "none.mp4"}, "none.mp4"),
+        ({"before": "notes.mp4"}, "not a video we know"),
+        ({"before": "a.png"}, "a.png has 1 frames at 10 fps; at least 9"),
+        ({"before": short}, "short.mp4 has 8 frames at 10 fps; at least 9"),
+        ({"after": short}, "short.mp4 has 8 frames at 10 fps; at least 9"),
+        ({"video": short}, "short.mp4 has 8 frames at 10 fps; at least 17"),
+    ):
+        with pytest.raises(RequestError, match=says):
+            run(replace(ask, **change))
+    assert set(here.iterdir()) == there
+
+
+def test_an_input_is_never_written_over(here, monkeypatch):
+    monkeypatch.setattr(produce, "load", lambda name: pytest.fail("loaded"))
+    path = film("x.mp4", 12)
+    Path("other.mp4").symlink_to("x.mp4")
+    bytes_before = Path(path).read_bytes()
+    ask = GenerationRequest(PROMPT, model="tiny", num_frames=17)
+    for given, output in (("x.mp4", "x.mp4"), (str(here / "x.mp4"), "./x.mp4"),
+                          ("other.mp4", "x.mp4"), ("x.mp4", "other.mp4")):  # fmt: skip
+        with pytest.raises(RequestError, match="is an input as well; name another file"):
+            run(replace(ask, before=given, output=output))
+    Image.new("RGB", (80, 60), "red").save("a.png")
+    with pytest.raises(RequestError, match=r"'a\.png' is an input as well"):
+        run(replace(ask, num_frames=None, video="a.png", output="a.png"))
+    assert Path(path).read_bytes() == bytes_before
+
+
 def test_a_prompt_of_too_many_tokens_is_refused_and_leaves_nothing(here):
     prompt = " ".join(["zyx"] * 60)
     with pytest.raises(RequestError, match="tokens; at most 64"):
@@ -228,6 +281,103 @@ def test_the_images_of_a_clip_are_recorded(here):
     assert len(json.loads(artifact.sidecar.read_text())["images"][path]) == 64
 
 
+def film(path: str, count: int, fps: int = 10, shade: int = 8) -> str:
+    """Write a video of flat frames, each brighter than the one before."""
+    with open_writer(path, fps, 80, 60) as writer:
+        for i in range(count):
+            writer.write(np.full((1, 60, 80, 3), shade * i, np.uint8))
+    return path
+
+
+def written(folder: str):
+    return np.stack([read_image(path) for path in sorted(Path(folder).iterdir())])
+
+
+def alone(artifact):
+    """The frames of a clip without what stands before and behind it."""
+    return np.concatenate(list(generate(load("tiny"), read_sidecar(artifact.sidecar).request)))
+
+
+def recorded_images(artifact):
+    return json.loads(artifact.sidecar.read_text())["images"]
+
+
+def test_what_comes_before_is_written_in_front_of_the_clip(here):
+    source = film("a.webm", 30, fps=20)  # 15 frames at 10 fps
+    request = GenerationRequest(
+        PROMPT, model="tiny", num_frames=17, steps=1, seed=3, before=source, output="x/"
+    )
+    events = []
+    (artifact,) = run(request, on_event=events.append)
+    frames, clip = written("x"), alone(artifact)
+    assert len(frames) == 15 - 9 + 17
+    assert recorded_images(artifact) == {source: sha256(Path(source))}
+    old = np.stack(list(fitted(source, 10, 256, 256)))
+    assert np.array_equal(frames[:6], old[:6])
+    assert np.array_equal(frames[15:], clip[9:])
+    for i in range(9):
+        faded = old[6 + i] + (clip[i] - old[6 + i].astype(float)) * (i + 1) / 10
+        assert np.abs(frames[6 + i] - faded).max() <= 0.51
+    # The clip comes first, then the file: progress is told in the order of the work.
+    stages = [event.stage for event in events]
+    assert stages.index("denoise") < stages.index("decode")
+    assert Event("decode", len(frames), 0) in events
+
+
+def test_what_comes_after_is_written_behind_the_clip(here):
+    source = film("a.mp4", 14)
+    request = GenerationRequest(
+        PROMPT, model="tiny", num_frames=17, steps=1, seed=3, after=source, output="x/"
+    )
+    (artifact,) = run(request)
+    frames, clip = written("x"), alone(artifact)
+    assert len(frames) == 17 + 14 - 9
+    assert recorded_images(artifact) == {source: sha256(Path(source))}
+    new = np.stack(list(fitted(source, 10, 256, 256)))
+    assert np.array_equal(frames[:9], clip[:9])
+    assert np.array_equal(frames[17:], new[9:])
+    for i in range(8):
+        faded = clip[9 + i] + (new[1 + i] - clip[9 + i].astype(float)) * (i + 1) / 9
+        assert np.abs(frames[9 + i] - faded).max() <= 0.51
+
+
+def test_a_clip_between_two_videos_joins_them(here):
+    one, two = film("a.mp4", 12), film("b.gif", 12)
+    request = GenerationRequest(
+        PROMPT, model="tiny", num_frames=21, steps=1, before=one, after=two, output="x/"
+    )
+    (artifact,) = run(request)
+    assert len(list(Path("x").iterdir())) == 12 + 21 + 12 - 9 - 9
+    assert recorded_images(artifact) == {p: sha256(Path(p)) for p in (one, two)}
+
+
+def test_an_interrupted_extension_goes_on_to_the_same_frames(here):
+    request = GenerationRequest(
+        PROMPT, model="tiny", num_frames=17, seed=3, before=film("a.mp4", 12), output="x/"
+    )
+    with pytest.raises(KeyboardInterrupt):
+        run(request, on_event=interrupt_at("denoise", 2))
+    assert sorted(p.name for p in here.iterdir()) == ["a.mp4", "x.partial.safetensors"]
+    run(request, resume=True)
+    run(replace(request, output="whole/"))
+    names = sorted(p.name for p in Path("x").iterdir())
+    assert len(names) == 12 - 9 + 17
+    for name in names:
+        assert Path("x", name).read_bytes() == Path("whole", name).read_bytes()
+
+
+def test_a_state_made_from_another_video_is_refused(here):
+    path = film("a.mp4", 12)
+    request = GenerationRequest(
+        PROMPT, model="tiny", num_frames=17, seed=3, video=film("a.mp4", 17), output="x.mp4"
+    )
+    with pytest.raises(KeyboardInterrupt):
+        run(request, on_event=interrupt_at("denoise", 3))
+    film(path, 17, shade=9)
+    with pytest.raises(RequestError, match=r"a\.mp4 has changed"):
+        run(request, resume=True)
+
+
 @pytest.mark.parametrize("output", ["x.mp4", "x/"])
 def test_a_preview_plays_the_file_that_was_written(here, monkeypatch, output):
     shown = []
@@ -237,6 +387,14 @@ def test_a_preview_plays_the_file_that_was_written(here, monkeypatch, output):
     )
     run(request, preview=True)
     assert [frame.shape for frame in shown] == [(180, 320, 3)] * 5
+
+
+def test_a_preview_shows_one_picture_too(here, monkeypatch):
+    shown = []
+    monkeypatch.setattr(produce, "play", lambda frames, fps: shown.extend(frames))
+    run(GenerationRequest(PROMPT, model="tiny", num_frames=1, steps=1, output="x.png"),
+        preview=True)  # fmt: skip
+    assert [frame.shape for frame in shown] == [(256, 256, 3)]
 
 
 def test_a_preview_can_be_stopped(here, monkeypatch):

@@ -78,7 +78,7 @@ def test_what_is_given_is_kept():
         ({"aspect_ratio": "2:1"}, ["'2:1'", "16:9, 9:16, 1:1, 4:3, 3:4, 21:9"]),
         ({"solver": "rk45"}, ["'rk45'", "euler, heun, multistep, unipc"]),
         ({"solver": "x" * 999}, ["'xxx", "...", "euler"]),
-        ({"format": "avi"}, ["'avi'", "mp4, webm, gif, png"]),
+        ({"format": "avi"}, ["'avi'", "mp4, webm, gif, png, image"]),
         ({"duration": 2.0}, ["2 s", "0.1, 0.5, 0.9, 1.3, 1.7, 2.1, 2.5 s"]),
         ({"duration": float("nan")}, ["nan", "2.5 s"]),
         ({"duration": float("inf")}, ["inf", "2.5 s"]),
@@ -106,9 +106,10 @@ def test_what_is_given_is_kept():
         ({"image": ""}, ["image ''"]),
         ({"last_image": "a\0b"}, ["last_image"]),
         ({"output": ""}, ["output ''"]),
-        ({"output": "clip.avi"}, ["'clip.avi'", ".mp4, .webm or .gif"]),
-        ({"output": "clip"}, ["'clip'", ".mp4, .webm or .gif"]),
-        ({"output": "frame.png"}, ["'frame.png'", "or in / for a folder of PNG"]),
+        ({"output": "clip.avi"}, ["'clip.avi'", ".mp4, .webm, .gif", ".png for one picture"]),
+        ({"output": "clip"}, ["'clip'", ".mp4, .webm, .gif", "or in / for a folder of PNG"]),
+        ({"output": "frame.png"}, ["'frame.png'", "25 frames", "num_frames 1", "a folder"]),
+        ({"format": "image"}, ["'a-red-ball.png'", "25 frames", "num_frames 1", "a folder"]),
         ({"output": "clip.gif", "format": "mp4"}, ["clip.gif", "gif", "mp4"]),
         ({"output": "clip.mp4", "format": "png"}, ["clip.mp4", "png"]),
         ({"output": "frames/", "format": "mp4"}, ["frames/", "png", "mp4"]),
@@ -158,6 +159,12 @@ def test_a_model_without_square_clips_takes_its_first_size():
         ({"output": "b.webm", "format": "webm"}, "webm", "b.webm"),
         ({"format": "webm"}, "webm", "a-red-ball.webm"),
         ({"format": "png"}, "png", "a-red-ball"),
+        ({"num_frames": 1}, "image", "a-red-ball.png"),
+        ({"num_frames": 1, "format": "mp4"}, "mp4", "a-red-ball.mp4"),
+        ({"num_frames": 1, "output": "b.PNG"}, "image", "b.PNG"),
+        ({"num_frames": 1, "output": "b.webm"}, "webm", "b.webm"),
+        ({"num_frames": 1, "output": "b/"}, "png", "b"),
+        ({"output": "take.image", "format": "png"}, "png", "take.image"),
     ],
 )
 def test_the_format_and_the_file_agree(changes, format, output):
@@ -197,6 +204,8 @@ def test_each_clip_of_several_has_its_own_seed_and_file():
     assert [clip.seed for clip in clips] == [7, 8, 9]
     assert [clip.output for clip in clips] == [f"out/ball-{i}.gif" for i in (1, 2, 3)]
     assert {clip.count for clip in clips} == {1}
+    pictures = resolved(count=2, num_frames=1).clips()
+    assert [clip.output for clip in pictures] == ["a-red-ball-1.png", "a-red-ball-2.png"]
     assert [clip.output for clip in resolved(count=2, output="v1.5/").clips()] == [
         "v1.5-1",
         "v1.5-2",
@@ -210,6 +219,22 @@ def test_requests_survive_json():
     full = resolved(last_image="z.png")
     assert ResolvedRequest.from_dict(json.loads(json.dumps(full.to_dict()))) == full
     assert GenerationRequest.from_dict({"prompt": "x", "shift": 3, "seed": None}).shift == 3.0
+    ways = replace(BALL, keyframes=("a.png@1", "b.png@2"), before="c.mp4")
+    assert GenerationRequest.from_dict(json.loads(json.dumps(ways.to_dict()))) == ways
+    for changes in (
+        {"keyframes": ("a.png@1", "b.png@2"), "before": "c.mp4"},
+        {"loop": True},
+        {"video": "a.mp4", "strength": 0.3},
+    ):
+        full = resolved(**changes)
+        assert ResolvedRequest.from_dict(json.loads(json.dumps(full.to_dict()))) == full
+        assert resolve(full.as_request(), NANO) == full
+
+
+def test_what_is_asked_for_and_what_is_left_out_are_the_same_record():
+    assert resolved(loop=False, keyframes=()) == resolved()
+    older = {k: v for k, v in resolved().to_dict().items() if k not in ("loop", "keyframes")}
+    assert ResolvedRequest.from_dict(older) == resolved()
 
 
 @pytest.mark.parametrize(
@@ -225,6 +250,10 @@ def test_requests_survive_json():
         ({"prompt": "x", "steps": True}, "steps True must be of type int"),
         ({"prompt": "x", "shift": True}, "shift True must be of type float"),
         ({"prompt": "x", "shift": 10**400}, "must be of type float"),
+        ({"prompt": "x", "loop": 1}, "loop 1 must be of type bool"),
+        ({"prompt": "x", "keyframes": "a@1"}, "keyframes 'a@1' must be of type list of strings"),
+        ({"prompt": "x", "keyframes": [1]}, "keyframes [1] must be of type list of strings"),
+        ({"prompt": "x", "strength": "all"}, "strength 'all' must be of type float"),
     ],
 )
 def test_json_that_is_no_request_is_refused(data, said):

@@ -39,6 +39,19 @@ def test_a_sidecar_makes_the_same_request_again_beside_it(tmp_path):
     assert again == replace(made, output=str(tmp_path / "ball-again.webm"))
 
 
+def test_the_ways_in_are_made_again_too(tmp_path):
+    entries = ("a.png@1", "b.png@1.5")
+    made = resolved(output=str(tmp_path / "ball.mp4"), keyframes=entries, before="c.mp4")
+    path = sidecar_path(made)
+    write_sidecar(path, Sidecar(made, {}, {}, []))
+    assert read_sidecar(path).request == made
+    assert resolve(request_from_sidecar(path), NANO).keyframes == entries
+
+
+def test_a_picture_has_its_sidecar_beside_it():
+    assert sidecar_path(resolved(output="a/v1.5.png", num_frames=1)) == Path("a/v1.5.json")
+
+
 def test_a_folder_of_pictures_has_its_sidecar_beside_it():
     assert sidecar_path(resolved(output="a/v1.5/")) == Path("a/v1.5.json")
 

@@ -2,4 +2,4 @@
 
 from kineograph.train.recipe import LatentRecipe
 
-RECIPE = LatentRecipe(model="small", clips=60_000, images=120_000, shard=2000)
+RECIPE = LatentRecipe(model="small", clips=40_000, stills=3, shard=500, compiled=False)

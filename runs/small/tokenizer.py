@@ -2,4 +2,4 @@
 
 from kineograph.train.recipe import TokenizerRecipe
 
-RECIPE = TokenizerRecipe(model="small", captions=20_000)
+RECIPE = TokenizerRecipe(model="small", captions=40_000)

@@ -95,6 +95,8 @@ def generate(args: argparse.Namespace) -> None:
     """Make a video from a sentence."""
     names = [field.name for field in fields(GenerationRequest)]
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    if "keyframes" in given:
+        given["keyframes"] = tuple(given["keyframes"])
     if args.sidecar is not None:
         request = changed(request_from_sidecar(args.sidecar), given)
     elif args.prompt is None:
@@ -252,9 +254,11 @@ def train(args: argparse.Namespace) -> None:
 
 def assemble(args: argparse.Namespace) -> None:
     """Collect a finished run into a model folder."""
+    import torch
+
     from kineograph.train.stages import assemble as collect
 
-    collect(args.run_folder, args.output)
+    collect(args.run_folder, args.output, torch.int8 if args.bits == 8 else torch.bfloat16)
     print(args.output)
 
 

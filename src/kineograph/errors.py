@@ -15,3 +15,12 @@ class RequestError(KineographError):
 
 class WeightsError(KineographError):
     """A weights file is missing, truncated, hostile, or does not fit its config."""
+
+
+SHOWN_CHARS = 60
+
+
+def shown(value: object) -> str:
+    """Return a value as a message may show it, at most 60 characters."""
+    text = repr(value)
+    return text if len(text) <= SHOWN_CHARS else text[: SHOWN_CHARS - 3] + "..."

@@ -12,7 +12,10 @@ from kineograph.presets import DEFAULT_MODEL
 from kineograph.request import GenerationRequest, kind_of, option_of
 from kineograph.spec import ASPECT_RATIOS
 
-STAGES = ("vae", "tokenizer", "text", "latents", "dit", "upsampler")  # those of train/stages.py
+# Those of train/stages.py.
+STAGES = (
+    "clips", "vae", "tokenizer", "text", "latents", "dit", "fewstep", "upsampler", "interpolator",
+)  # fmt: skip
 
 
 def add_generate(parser: argparse.ArgumentParser) -> None:
@@ -20,11 +23,18 @@ def add_generate(parser: argparse.ArgumentParser) -> None:
     for field in fields(GenerationRequest):
         option = option_of(field)
         flag = "--" + field.name.replace("_", "-")
-        names = {"prompt": ["prompt"], "output": ["-o", flag]}.get(field.name, [flag])
-        settings: dict[str, Any] = {"nargs": "?"} if field.name == "prompt" else {}
-        parser.add_argument(
-            *names, type=kind_of(field), metavar=option.metavar, help=option.help, **settings
+        names = {"prompt": ["prompt"], "output": ["-o", flag], "keyframes": ["--keyframe"]}.get(
+            field.name, [flag]
         )
+        kind = kind_of(field)
+        settings: dict[str, Any] = {"type": kind, "metavar": option.metavar}
+        if kind is bool:
+            settings = {"action": "store_true", "default": None}
+        elif kind is tuple:
+            settings = {"action": "append", "dest": field.name, "metavar": option.metavar}
+        elif field.name == "prompt":
+            settings["nargs"] = "?"
+        parser.add_argument(*names, help=option.help, **settings)
     parser.add_argument(
         "--from",
         dest="sidecar",
@@ -171,6 +181,10 @@ def add_assemble(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FOLDER", help="folder to write"
     )
+    parser.add_argument(
+        "--bits", type=int, choices=(8, 16), default=16,
+        help="of a weight: 16 (bfloat16), or 8 with a scale for each row (default 16)",
+    )  # fmt: skip
 
 
 def add_evaluate(parser: argparse.ArgumentParser) -> None:

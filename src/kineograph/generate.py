@@ -9,9 +9,11 @@ height, w width, l context tokens, d context channels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 import torch
@@ -22,20 +24,22 @@ from numpy import ndarray
 from torch import Tensor
 
 from kineograph.flow.guidance import guided
-from kineograph.flow.path import VelocityFn, with_known
+from kineograph.flow.path import VelocityFn, add_noise, with_known
 from kineograph.flow.sigmas import make_sigmas
 from kineograph.flow.solvers import SamplerState, sample, start
-from kineograph.media.image import fit_image, read_image
+from kineograph.inputs import first_frames, join, last_frames, still
 from kineograph.models.conditioning import Conditioning
-from kineograph.models.dit import VideoDiT
+from kineograph.models.dit import VideoDiT, control_rows
+from kineograph.models.interpolator import FrameInterpolator, interpolated
 from kineograph.models.text import TextEncoder, encode_context
 from kineograph.models.tokenizer import Tokenizer
 from kineograph.models.upsampler import VideoUpsampler
 from kineograph.models.vae import VideoVAE
 from kineograph.nn.causal import ConvCache
 from kineograph.request import ResolvedRequest
-from kineograph.spec import ModelSpec
-from kineograph.weights.folder import open_parts
+from kineograph.spec import InterpolatorConfig, ModelSpec
+from kineograph.ways import AFTER_LATENTS, BEFORE_LATENTS, LOOP_LATENTS, latent_place
+from kineograph.weights.folder import WEIGHTS, open_parts
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class Pipeline:
     text: TextEncoder
     tokenizer: Tokenizer
     upsampler: VideoUpsampler | None
+    interpolator: FrameInterpolator | None
     device: torch.device
     dtype: torch.dtype  # of the arithmetic; below float32 by autocast over float32 weights
     hashes: Mapping[str, str]  # sha256 of every file that decides the frames
@@ -63,9 +68,12 @@ class Pipeline:
 
 
 def load(
-    name: str, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    name: str, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
 ) -> Pipeline:
     """Open a preset, or a folder of weights, for inference.
+
+    It computes in `dtype`; by default in float32, or in bfloat16 where the model's row and the
+    processor are for it.
 
     Raises:
         RequestError: `name` is neither.
@@ -73,13 +81,25 @@ def load(
     """
     parts, device = open_parts(name), torch.device(device)
     modules = {kind: module.to(device) for kind, module in parts.modules.items()}
-    vae, dit, text, upsampler = (modules.get(k) for k in ("vae", "dit", "text", "upsampler"))
+    vae, dit, text, upsampler, interpolator = (modules.get(kind) for kind in WEIGHTS)
     assert isinstance(vae, VideoVAE) and isinstance(dit, VideoDiT) and isinstance(text, TextEncoder)
     assert upsampler is None or isinstance(upsampler, VideoUpsampler)
+    assert interpolator is None or isinstance(interpolator, FrameInterpolator)
+    if dtype is None:
+        dtype = torch.bfloat16 if parts.spec.half and fast_bfloat16(device) else torch.float32
     tokenizer = Tokenizer.load(parts.tokenizer, parts.spec.dit.text_len)
     return Pipeline(
-        parts.spec, vae, dit, text, tokenizer, upsampler, device, dtype, parts.hashes
-    )
+        parts.spec, vae, dit, text, tokenizer, upsampler, interpolator, device, dtype,
+        parts.hashes,
+    )  # fmt: skip
+
+
+def fast_bfloat16(device: torch.device) -> bool:
+    """Return whether a device multiplies matrices of bfloat16 faster than of float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    able: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # of torch 2.12 or later
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
 def generate(
@@ -95,19 +115,116 @@ def generate(
     given back as `state` here or in another process, leads to the same frames.
 
     Raises:
-        RequestError: a prompt has too many tokens, or a picture cannot be read.
+        RequestError: a prompt has too many tokens, or a picture or a video cannot be read.
     """
-    sigmas = make_sigmas(request.steps, request.shift)
+    if request.loop:
+        yield from looped(pipeline, request, state=state, on_step=on_step)
+        return
     conditioning, negative = condition(pipeline, request)
-    velocity = guided_velocity(pipeline, conditioning, negative, request.guidance_scale)
     if state is None:
-        noise = initial_noise(pipeline, request)
-        state = start(conditioning.insert(noise), request.solver)
+        state = begin(pipeline, request, conditioning)
+    state = denoise(pipeline, request, conditioning, negative, state, on_step)
+    yield from frames_of(pipeline, request, state.x)
+
+
+def denoise(
+    pipeline: Pipeline,
+    request: ResolvedRequest,
+    conditioning: Conditioning,
+    negative: Float[Tensor, "1 l d"],
+    state: SamplerState,
+    on_step: Callable[[SamplerState], None] = lambda state: None,
+) -> SamplerState:
+    """Return the state of the finished latent."""
+    sigmas = make_sigmas(request.steps, request.shift)
+    velocity = guided_velocity(pipeline, conditioning, negative, request.guidance_scale, sigmas)
     on_step(state)
     for state in sample(velocity, state, sigmas):  # noqa: B020 - it goes on from where it is
         on_step(state)
-    for video in deliver(pipeline, decode(pipeline, state.x)):
-        yield to_frames(video, request.out_height, request.out_width)
+    return state
+
+
+def frames_of(
+    pipeline: Pipeline, request: ResolvedRequest, latent: Float[Tensor, "1 c t h w"]
+) -> Iterator[UInt8[ndarray, "_t h w 3"]]:
+    """Yield the frames of a finished latent, a few at a time, as they are delivered."""
+    video = decode(pipeline, latent)
+    if request.times_fps > 1:
+        video = finer(pipeline, video)
+    for chunk in deliver(pipeline, video):
+        yield to_frames(chunk, request.out_height, request.out_width)
+
+
+def begin(
+    pipeline: Pipeline, request: ResolvedRequest, conditioning: Conditioning
+) -> SamplerState:
+    """Return the state before the first step: noise, and what is known.
+
+    A video that is to be changed is noised as far as `strength` says, and what comes before
+    that on the way down is left out (arXiv 2108.01073).
+    """
+    noise = initial_noise(pipeline, request)
+    if request.video is None or request.strength == 1:
+        return start(conditioning.insert(noise), request.solver)
+    assert request.strength is not None
+    sigmas = make_sigmas(request.steps, request.shift)
+    index = int((sigmas[:-1] > request.strength).sum())
+    index = min(index, request.steps - 1)
+    size = pipeline.spec.sizes[request.aspect_ratio]
+    source = first_frames(request.video, request.num_frames, request.fps, size)
+    level = sigmas[index].expand(1).to(pipeline.device)
+    x = add_noise(encode_video(pipeline, source), noise, level)
+    return replace(start(x, request.solver), index=index)
+
+
+def looped(
+    pipeline: Pipeline,
+    request: ResolvedRequest,
+    *,
+    state: SamplerState | None,
+    on_step: Callable[[SamplerState], None],
+) -> Iterator[UInt8[ndarray, "_t h w 3"]]:
+    """Yield a clip that leads back to its own beginning.
+
+    Most of it is a clip like any other. The rest lies between its end and its beginning, and is
+    made with both in sight; `state` and `on_step` are of this second part, since the first
+    comes out the same again. At both seams the two show the same frames, and fade.
+    """
+    stride = pipeline.spec.vae.temporal_stride
+    lead, tail = 1 + stride * (BEFORE_LATENTS - 1), stride * AFTER_LATENTS
+    bridge = stride * LOOP_LATENTS
+    # The bridge's last frame is the clip's first again and does not count: one more is kept of
+    # the first part, and the others that its last latent frame stands for are left out.
+    kept = request.num_frames - bridge + 1
+    first = replace(request, loop=None, num_frames=kept + stride - 1)
+    conditioning, negative = condition(pipeline, first)
+    done = denoise(
+        pipeline, first, conditioning, negative, begin(pipeline, first, conditioning)
+    )
+    video = torch.cat(list(decode(pipeline, done.x)), 2)[0]
+    second = replace(request, loop=None, image=None, num_frames=lead + bridge + tail)
+    shape = pipeline.spec.latent_shape(request.aspect_ratio, second.num_frames)
+    known = torch.zeros(1, *shape, device=pipeline.device)
+    mask = torch.zeros(1, shape[1], dtype=torch.bool, device=pipeline.device)
+    known[:, :, :BEFORE_LATENTS] = encode_video(pipeline, video[:, kept - lead : kept])
+    known[:, :, -AFTER_LATENTS:] = encode_video(pipeline, video[:, : 1 + tail])[:, :, 1:]
+    mask[:, :BEFORE_LATENTS] = mask[:, -AFTER_LATENTS:] = True
+    conditioning = replace(conditioning, known=known, known_mask=mask)
+    if state is None:
+        state = begin(pipeline, second, conditioning)
+    state = denoise(pipeline, second, conditioning, negative, state, on_step)
+    back = list(_singly(frames_of(pipeline, second, state.x)))
+    begun = islice(_singly(frames_of(pipeline, first, done.x)), request.delivered(kept))
+    home = request.times_fps * (lead + bridge - 1)  # where in `back` the clip begins again
+    body = join(back[home:], begun, request.delivered(1 + tail))
+    for frame in join(body, back[:home], request.delivered(lead)):
+        yield frame[None]
+
+
+def _singly(
+    chunks: Iterable[UInt8[ndarray, "_t h w 3"]],
+) -> Iterator[UInt8[ndarray, "h w 3"]]:
+    return (frame for chunk in chunks for frame in chunk)
 
 
 def initial_noise(pipeline: Pipeline, request: ResolvedRequest) -> Float[Tensor, "1 c t h w"]:
@@ -124,22 +241,52 @@ def condition(
 
     The empty negative prompt is encoded as any other text: training dropped prompts so.
     """
-    context = encode_prompt(pipeline, request.prompt)
-    negative = encode_prompt(pipeline, request.negative_prompt)
-    if request.image is None and request.last_image is None:
+    context = with_controls(pipeline, encode_prompt(pipeline, request.prompt), request)
+    negative = with_controls(pipeline, encode_prompt(pipeline, request.negative_prompt))
+    pictures = request.pictures()
+    if not pictures and request.before is None and request.after is None:
         return Conditioning(context), negative
     shape = pipeline.spec.latent_shape(request.aspect_ratio, request.num_frames)
     known = torch.zeros(1, *shape, device=pipeline.device)
     mask = torch.zeros(1, shape[1], dtype=torch.bool, device=pipeline.device)
     # A latent frame after the first stands for `stride` frames and depends on those before it:
-    # the last image is encoded as the end of a clip in which nothing else is ever seen.
-    stride = pipeline.spec.vae.temporal_stride
-    for place, picture, frames in ((0, request.image, 1), (-1, request.last_image, 1 + stride)):
-        if picture is not None:
-            still = fit_image(read_image(picture), request.height, request.width)
-            known[:, :, place] = encode_still(pipeline, still, frames)[:, :, -1]
-            mask[:, place] = True
+    # a picture there is encoded as the end of a clip in which nothing else is ever seen.
+    stride, size = pipeline.spec.vae.temporal_stride, pipeline.spec.sizes[request.aspect_ratio]
+    for path, frame in pictures:
+        place = latent_place(frame, stride)
+        video = repeat(still(path, size), "c h w -> c t h w", t=1 + stride if place else 1)
+        known[:, :, place] = encode_video(pipeline, video)[:, :, -1]
+        mask[:, place] = True
+    if request.before is not None:
+        count = 1 + stride * (BEFORE_LATENTS - 1)
+        video = last_frames(request.before, count, request.fps, size)
+        known[:, :, :BEFORE_LATENTS] = encode_video(pipeline, video)
+        mask[:, :BEFORE_LATENTS] = True
+    if request.after is not None:
+        video = first_frames(request.after, 1 + stride * AFTER_LATENTS, request.fps, size)
+        known[:, :, -AFTER_LATENTS:] = encode_video(pipeline, video)[:, :, 1:]
+        mask[:, -AFTER_LATENTS:] = True
     return Conditioning(context, known, mask), negative
+
+
+def with_controls(
+    pipeline: Pipeline, context: Float[Tensor, "1 l d"], request: ResolvedRequest | None = None
+) -> Float[Tensor, "1 m d"]:
+    """Return a context with the rows of the model's controls, if it has any, behind it.
+
+    A camera that is given in numbers stands along the axes that it does not name. Without a
+    request no number is given.
+    """
+    units = pipeline.spec.controls
+    if not units:
+        return context
+    numbers = dict.fromkeys(units, math.nan)
+    if request is not None and request.camera is not None:
+        numbers |= {name: 0.0 for name in units if name != "speed"} | request.camera_rates()
+    if request is not None and request.motion_speed is not None:
+        numbers["speed"] = request.motion_speed
+    values = torch.tensor([[numbers[name] / unit for name, unit in units.items()]])
+    return torch.cat((context, control_rows(values.to(context.device), context.shape[2])), 1)
 
 
 def encode_prompt(pipeline: Pipeline, prompt: str) -> Float[Tensor, "1 l d"]:
@@ -149,14 +296,13 @@ def encode_prompt(pipeline: Pipeline, prompt: str) -> Float[Tensor, "1 l d"]:
         return encode_context(pipeline.text, ids, mask, pipeline.spec.dit.text_len).float()
 
 
-def encode_still(
-    pipeline: Pipeline, picture: Float[Tensor, "3 h w"], frames: int
-) -> Float[Tensor, "1 c t h2 w2"]:
-    """Return the normalised latent of a clip that shows one picture in [-1, 1] throughout."""
-    video = repeat(picture.to(pipeline.device), "c h w -> 1 c t h w", t=frames)
+def encode_video(
+    pipeline: Pipeline, video: Float[Tensor, "3 t h w"]
+) -> Float[Tensor, "1 c t2 h2 w2"]:
+    """Return the normalised latent of a clip in [-1, 1]."""
     with pipeline.arithmetic():
-        mean, _ = pipeline.vae.encode(video)
-    return pipeline.vae.normalise(mean)
+        mean, _ = pipeline.vae.encode(video[None].to(pipeline.device))
+    return pipeline.vae.normalise(mean.float())
 
 
 def guided_velocity(
@@ -164,12 +310,22 @@ def guided_velocity(
     conditioning: Conditioning,
     negative: Float[Tensor, "b l d"],
     guidance_scale: float,
+    sigmas: Float[Tensor, " steps_plus_1"],
 ) -> VelocityFn:
-    """Return the velocity of the transformer, guided, with known latent frames held."""
+    """Return the velocity of the transformer, guided, with known latent frames held.
+
+    A flow map is told which of `sigmas` comes next.
+    """
+    levels = sigmas.to(pipeline.device)
 
     def model(x: Tensor, sigma: Tensor, context: Tensor) -> Tensor:
+        to = None
+        if pipeline.dit.config.flow_map:
+            # The nearest level below; what is known stays at 0.
+            after = torch.where(levels < sigma[..., None] - 1e-6, levels, 0.0).amax(-1)
+            to = torch.where(sigma > 0, after, 0.0)
         with pipeline.arithmetic():
-            velocity: Tensor = pipeline.dit(x, sigma, context)
+            velocity: Tensor = pipeline.dit(x, sigma, context, to=to)
         return velocity
 
     method = pipeline.spec.guidance
@@ -186,6 +342,19 @@ def decode(
     yield from _under(
         pipeline, pipeline.vae.decode_stream(pipeline.vae.denormalise(latent))
     )
+
+
+def finer(
+    pipeline: Pipeline, chunks: Iterable[Float[Tensor, "b 3 _t h w"]]
+) -> Iterator[Float[Tensor, "b 3 _t h w"]]:
+    """Yield a video, given in chunks, at twice its rate.
+
+    Where the interpolator's file is missing a frame between is the mean of its neighbours.
+    """
+    interpolator = pipeline.interpolator
+    if interpolator is None:  # untrained it takes the mean
+        interpolator = FrameInterpolator(InterpolatorConfig(8)).to(pipeline.device)
+    yield from _under(pipeline, interpolated(interpolator.requires_grad_(False), chunks))
 
 
 def deliver(

@@ -8,6 +8,7 @@ from kineograph.errors import RequestError
 from kineograph.spec import (
     DiTConfig,
     FrameSize,
+    InterpolatorConfig,
     ModelSpec,
     TextConfig,
     UpsamplerConfig,
@@ -64,22 +65,41 @@ NANO = ModelSpec(
     world_version=1,
 )
 
-# 128x128 pixels of area at every ratio, twice nano's sides: the model for one GPU.
+# 128x128 pixels of area at every ratio, delivered at four times the sides, cropped.
+SMALL_SIZES = {
+    "16:9": FrameSize(96, 176, 378, 672),
+    "9:16": FrameSize(176, 96, 672, 378),
+    "1:1": FrameSize(128, 128, 512, 512),
+    "4:3": FrameSize(112, 144, 432, 576),
+    "3:4": FrameSize(144, 112, 576, 432),
+    "21:9": FrameSize(80, 192, 318, 742),
+}
+
+# What a control counts as 1: a camera's normal rates (m/s, deg/s, 1/s), and a normal speed.
+SMALL_CONTROLS = {
+    "horizontal": 0.5, "vertical": 0.36, "depth": 0.58, "pan": 7.0, "tilt": 4.4, "roll": 6.5,
+    "zoom": 0.11, "orbit": 11.0, "speed": 1.0,
+}  # fmt: skip
+
 SMALL = replace(
     NANO,
     name="small",
-    summary="to be trained on one GPU on the procedural world; 2.5 s at 512x512 area",
-    vae=replace(NANO.vae, encoder_dim=48, decoder_dim=64),
+    summary="to be trained on one GPU on the whole procedural world; 4 s at 512x512 area",
     dit=replace(
-        NANO.dit, dim=384, ffn_dim=1536, num_heads=6, num_layers=10, patch_size=(1, 2, 2),
-        text_dim=192, freq_dim=256,
+        NANO.dit, dim=384, ffn_dim=1536, num_heads=6, num_layers=8, patch_size=(1, 2, 2),
+        text_dim=192, text_len=128, freq_dim=256, num_controls=len(SMALL_CONTROLS),
     ),
-    text=TextConfig(vocab_size=1024, dim=192, head_dim=32, num_heads=6, ffn_dim=576, num_layers=4),
-    sizes={
-        ratio: FrameSize(2 * s.height, 2 * s.width, 2 * s.out_height, 2 * s.out_width)
-        for ratio, s in NANO_SIZES.items()
-    },
+    text=TextConfig(vocab_size=2048, dim=192, head_dim=32, num_heads=6, ffn_dim=576, num_layers=4),
+    sizes=SMALL_SIZES,
+    controls=SMALL_CONTROLS,
+    interpolator=InterpolatorConfig(),
+    fps=12,
+    num_frames=49,
+    max_frames=49,
     shift=2.5,
+    max_prompt_chars=800,
+    half=True,
+    world_version=2,
     source="not trained yet; its recipe is runs/small-gpu.sh",
 )
 

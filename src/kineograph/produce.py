@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from pathlib import Path
 from time import monotonic
 
@@ -21,6 +22,7 @@ from numpy import ndarray
 from kineograph.errors import RequestError
 from kineograph.flow.solvers import SamplerState
 from kineograph.generate import Pipeline, generate, load
+from kineograph.inputs import check_inputs, fitted, join
 from kineograph.media.image import read_image
 from kineograph.media.output import check_output
 from kineograph.media.preview import play
@@ -29,6 +31,7 @@ from kineograph.presets import DEFAULT_MODEL
 from kineograph.request import GenerationRequest, ResolvedRequest, fresh_seed, resolve
 from kineograph.sidecar import Sidecar, sidecar_path, write_sidecar
 from kineograph.spec import ModelSpec
+from kineograph.ways import AFTER_LATENTS, BEFORE_LATENTS
 from kineograph.weights.folder import spec_of
 from kineograph.weights.header import sha256
 from kineograph.weights.partial import (
@@ -64,7 +67,7 @@ class Artifact:
 class Record(Sidecar):
     """A sidecar with what the bits of the frames may depend on besides request and weights."""
 
-    images: dict[str, str] = field(default_factory=dict)  # sha256 of each picture
+    images: dict[str, str] = field(default_factory=dict)  # sha256 of each picture and video
     made_on: dict[str, str] = field(default_factory=dict)  # torch, threads, dtype, device
 
 
@@ -103,7 +106,7 @@ def run(
     records = [finished(clip) if resume else None for clip in clips]
     for clip, record in zip(clips, records, strict=True):
         if record is None:
-            _refuse_early(clip)
+            _refuse_early(clip, spec)
     artifacts = []
     pipeline, watch = None, Stopwatch()
     for clip, record in zip(clips, records, strict=True):
@@ -120,7 +123,7 @@ def run(
     for clip in clips if preview else []:
         on_event(Event("preview"))
         with suppress(KeyboardInterrupt):  # the clip is made; Ctrl-C has had enough of it
-            play(_read_back(clip), clip.fps)
+            play(_read_back(clip), clip.delivered_fps)
     return artifacts
 
 
@@ -132,18 +135,19 @@ def _resolve(request: GenerationRequest, spec: ModelSpec, *, resume: bool) -> Re
     return resolve(request, spec, new_seed=lambda: fresh_seed() if seed is None else seed)
 
 
-def _refuse_early(clip: ResolvedRequest) -> None:
+def _refuse_early(clip: ResolvedRequest, spec: ModelSpec) -> None:
     check_output(
         clip.output,
         clip.format,
-        num_frames=clip.num_frames,
+        num_frames=clip.delivered(clip.num_frames),
         height=clip.out_height,
         width=clip.out_width,
-        fps=clip.fps,
+        fps=clip.delivered_fps,
     )
-    for picture in (clip.image, clip.last_image):
-        if picture is not None:
-            read_image(picture)
+    check_inputs(clip, spec)
+    for path in clip.inputs():
+        if Path(path).resolve() == Path(clip.output).resolve():
+            raise RequestError(f"output {clip.output!r} is an input as well; name another file")
 
 
 def _make(
@@ -155,7 +159,7 @@ def _make(
     resume: bool,
 ) -> Record:
     """Make one clip and its sidecar; the state on disk goes when both are there."""
-    images = {path: sha256(path) for path in (clip.image, clip.last_image) if path is not None}
+    images = {path: sha256(path) for path in clip.inputs()}
     inputs = {**pipeline.hashes, **images}
     made_on = {
         "torch": torch.__version__,
@@ -181,7 +185,8 @@ def _make(
     on_event(Event("condition"))
     try:
         state = None if partial is None else partial.state
-        _write(generate(pipeline, clip, state=state, on_step=on_step), clip, watch, on_event)
+        frames = generate(pipeline, clip, state=state, on_step=on_step)
+        _write(with_neighbours(frames, clip, pipeline.spec), clip, watch, on_event)
     except BaseException:
         with suppress(RequestError):  # what stopped the run is the news, not this
             keeper.save()
@@ -195,6 +200,29 @@ def _make(
     return record
 
 
+def with_neighbours(
+    chunks: Iterator[UInt8[ndarray, "_t h w 3"]], clip: ResolvedRequest, spec: ModelSpec
+) -> Iterator[UInt8[ndarray, "_t h w 3"]]:
+    """Put a clip behind the video that it goes on from, and before the one that it leads up to."""
+    if clip.before is None and clip.after is None:
+        yield from chunks
+        return
+    stride = spec.vae.temporal_stride
+    size = (clip.delivered_fps, clip.out_height, clip.out_width)
+    # The clip is made before a neighbour is read: the file is not held open meanwhile.
+    begun = chain([next(chunks)], chunks)
+    frames: Iterator[UInt8[ndarray, "h w 3"]] = (frame for chunk in begun for frame in chunk)
+    if clip.before is not None:
+        shared = clip.delivered(1 + stride * (BEFORE_LATENTS - 1))
+        frames = join(fitted(clip.before, *size), frames, shared)
+    if clip.after is not None:
+        # The first of its frames is the past of what the clip shares with it.
+        rest = islice(fitted(clip.after, *size), 1, None)
+        frames = join(frames, rest, clip.times_fps * stride * AFTER_LATENTS)
+    for frame in frames:
+        yield frame[None]
+
+
 def _warnings(pipeline: Pipeline, clip: ResolvedRequest) -> list[str]:
     warnings = []
     for word in pipeline.unknown_words(clip):
@@ -203,6 +231,8 @@ def _warnings(pipeline: Pipeline, clip: ResolvedRequest) -> list[str]:
         warnings.append(f"the model does not know the word {word!r}{hint}")
     if pipeline.spec.upsampler is not None and pipeline.upsampler is None:
         warnings.append("the upsampler's file is missing: the clip is enlarged and stays soft")
+    if clip.times_fps > 1 and pipeline.interpolator is None:
+        warnings.append("the interpolator's file is missing: frames between are mixed")
     return warnings
 
 
@@ -213,20 +243,26 @@ def _write(
     on_event: Callable[[Event], None],
 ) -> None:
     """Write frames as they come; the file appears complete or not at all."""
+    # How many frames a neighbour has is known when it has been read.
+    alone = clip.before is None and clip.after is None and not clip.loop
+    total = clip.delivered(clip.num_frames) if alone else 0
     with open_writer(
-        clip.output, clip.fps, clip.out_width, clip.out_height, clip.format
+        clip.output, clip.delivered_fps, clip.out_width, clip.out_height, clip.format
     ) as writer:
         for frames in chunks:
             watch.lap("decode")
             writer.write(frames)
             watch.lap("write")
-            on_event(Event("decode", writer.num_frames, clip.num_frames))
+            on_event(Event("decode", writer.num_frames, total))
     watch.lap("write")
 
 
 def _read_back(clip: ResolvedRequest) -> Iterator[UInt8[ndarray, "h w 3"]]:
     if clip.format == "png":
         yield from (read_image(path) for path in sorted(Path(clip.output).glob("*.png")))
+        return
+    if clip.format == "image":
+        yield read_image(clip.output)
         return
     with read_video(clip.output) as frames:
         yield from frames

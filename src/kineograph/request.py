@@ -15,13 +15,26 @@ from dataclasses import Field, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kineograph.errors import RequestError
+from kineograph.errors import RequestError, shown
+from kineograph.ways import (
+    STRENGTH,
+    check_controls,
+    check_path,
+    check_ways,
+    is_plain_text,
+    known_frames,
+    split_camera,
+    split_keyframe,
+)
 
 if TYPE_CHECKING:
     from kineograph.spec import ModelSpec
 
 SOLVERS = ("euler", "heun", "multistep", "unipc")
-FORMATS = ("mp4", "webm", "gif", "png")  # png: a folder of numbered pictures
+# png is a folder of numbered pictures, image one picture: a clip of one frame
+FORMATS = ("mp4", "webm", "gif", "png", "image")
+ENDINGS = {".mp4": "mp4", ".webm": "webm", ".gif": "gif", ".png": "image"}  # a folder has none
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 MAX_SEED = 2**63 - 1  # what torch.Generator takes
 SLUG_CHARS = 60
 
@@ -53,7 +66,9 @@ class GenerationRequest:
         "length in seconds; must be one that the model makes exactly", "SECONDS"
     )
     num_frames: int | None = _option("length in frames, instead of --duration", "N", 1)
-    fps: int | None = _option("frames per second; must be the model's own", "N", 1)
+    fps: int | None = _option(
+        "frames per second; must be a rate that the model makes (`kineo models`)", "N", 1
+    )
     seed: int | None = _option(
         "number that decides the noise (default: a new one each time, recorded in the sidecar)",
         "N",
@@ -71,11 +86,40 @@ class GenerationRequest:
     negative_prompt: str | None = _option("what the video should not show", "TEXT")
     image: str | None = _option("picture to use as the first frame", "FIRST")
     last_image: str | None = _option("picture to use as the last frame", "LAST")
+    keyframes: tuple[str, ...] | None = _option(
+        "picture to pass through at a time in seconds, such as mid.png@1.5; may be given again, "
+        "for up to 8 pictures in all",
+        "FILE@SECONDS",
+    )
+    before: str | None = _option(
+        "video to go on from: what is written is this video with the new clip behind it", "VIDEO"
+    )
+    after: str | None = _option(
+        "video to lead up to: it is written behind the new clip; with --before the clip "
+        "is what lies between the two",
+        "VIDEO",
+    )
+    loop: bool | None = _option("end where the clip begins, so that it can be repeated", "")
+    video: str | None = _option(
+        "video, or for one frame a picture, to change as the prompt says", "SOURCE"
+    )
+    strength: float | None = _option(
+        "how far --video is changed, 0.05 to 1 (all of it anew); default 0.6", "X", 0.05, 1
+    )
+    camera: str | None = _option(
+        "how the camera moves, in numbers: horizontal, vertical and depth in m/s, pan, tilt, roll "
+        "and orbit in deg/s, zoom in 1/s, such as pan=7,zoom=-0.1; what is not named stands",
+        "NAME=X,...",
+    )
+    motion_speed: float | None = _option(
+        "how fast things move, 0.25 to 4; 1 is normal", "X", 0.25, 4
+    )
     count: int | None = _option(
         "number of clips, 1 to 16; each takes the next seed and its own file", "N", 1, 16
     )
     format: str | None = _option(
-        "mp4, webm, gif or png, a folder of pictures (default: by the ending of --output, or mp4)",
+        "mp4, webm, gif, png (a folder of pictures) or image (a picture, of one frame); default: "
+        "by the ending of --output, or mp4, or image for one frame",
         "NAME",
     )
     output: str | None = _option(
@@ -111,7 +155,8 @@ class ResolvedRequest:
     out_height: int
     out_width: int
     num_frames: int
-    fps: int
+    fps: int  # that the model works at
+    out_fps: int | None  # that are delivered; None where a record is older than the difference
     duration: float
     seed: int
     steps: int
@@ -120,6 +165,14 @@ class ResolvedRequest:
     shift: float
     image: str | None
     last_image: str | None
+    keyframes: tuple[str, ...] | None
+    before: str | None
+    after: str | None
+    loop: bool | None
+    video: str | None
+    strength: float | None
+    camera: str | None
+    motion_speed: float | None
     count: int
     format: str
     output: str
@@ -133,10 +186,45 @@ class ResolvedRequest:
         """Read what `to_dict` wrote; a `RequestError` names a missing, unknown or wrong field."""
         return _from_dict(cls, data)
 
+    def inputs(self) -> list[str]:
+        """Return the files that are read besides the weights, each once."""
+        pictures = [path for path, _ in self.pictures()]
+        videos = [p for p in (self.before, self.after, self.video) if p is not None]
+        return list(dict.fromkeys(pictures + videos))
+
+    def pictures(self) -> list[tuple[str, int]]:
+        """Return the pictures to pass through and the frame each is at, the first frame first."""
+        found = [] if self.image is None else [(self.image, 0)]
+        for entry in self.keyframes or ():
+            path, seconds = split_keyframe(entry)
+            found.append((path, round(seconds * self.fps)))
+        if self.last_image is not None:
+            found.append((self.last_image, self.num_frames - 1))
+        return sorted(found, key=lambda pair: pair[1])
+
+    def camera_rates(self) -> dict[str, float]:
+        """Return the numbers of `camera`, in its units, by name."""
+        return {} if self.camera is None else split_camera(self.camera)
+
     def as_request(self) -> GenerationRequest:
         """Return the request that asks for exactly this, sizes left to the model."""
         names = {f.name for f in fields(GenerationRequest)}
-        return GenerationRequest(**{k: v for k, v in asdict(self).items() if k in names})
+        told = {k: v for k, v in asdict(self).items() if k in names}
+        return GenerationRequest(**told | {"fps": self.delivered_fps})
+
+    @property
+    def delivered_fps(self) -> int:
+        """The frames a second of the file."""
+        return self.fps if self.out_fps is None else self.out_fps
+
+    @property
+    def times_fps(self) -> int:
+        """How many times as many frames a second are delivered as the model makes."""
+        return self.delivered_fps // self.fps
+
+    def delivered(self, num_frames: int) -> int:
+        """Return how many frames are delivered of some that the model makes in a row."""
+        return self.times_fps * (num_frames - 1) + 1
 
     def clips(self) -> list[ResolvedRequest]:
         """Return one request a clip: `count` 1, its own seed and its own file."""
@@ -156,9 +244,11 @@ def option_of(request_field: Field[Any]) -> Option:
     return option
 
 
-def kind_of(request_field: Field[Any]) -> type[str] | type[int] | type[float]:
+def kind_of(request_field: Field[Any]) -> type[Any]:
     """Return the type of a field's values, its optional None apart."""
-    kinds: dict[str, type[str] | type[int] | type[float]] = {"str": str, "int": int, "float": float}
+    kinds: dict[str, type[Any]] = {
+        "str": str, "int": int, "float": float, "bool": bool, "tuple[str, ...]": tuple,
+    }  # fmt: skip
     return kinds[str(request_field.type).split(" | ")[0]]
 
 
@@ -180,17 +270,14 @@ def _from_dict(cls: type[RequestT], data: object) -> RequestT:
             continue
         if kind is float and type(value) is int and abs(value) <= MAX_SEED:
             value = float(value)
+        if kind is tuple and type(value) is list and all(type(v) is str for v in value):
+            value = tuple(value)
         if type(value) is not kind:  # exactly: True is no number
-            raise RequestError(f"{name} {shown(value)} must be of type {kind.__name__}")
+            wanted = "list of strings" if kind is tuple else kind.__name__
+            raise RequestError(f"{name} {shown(value)} must be of type {wanted}")
         values[name] = value
     # A field that JSON left out is None: the two classes agree on that for optional fields.
     return cls(**{name: None for name in known} | values)
-
-
-def shown(value: object) -> str:
-    """Return a value as a message may show it, at most 60 characters."""
-    text = repr(value)
-    return text if len(text) <= SLUG_CHARS else text[: SLUG_CHARS - 3] + "..."
 
 
 def changed(request: GenerationRequest, given: Mapping[str, Any]) -> GenerationRequest:
@@ -217,7 +304,7 @@ def resolve(
     """
     if request.model not in (None, spec.name):
         raise RequestError(f"model {request.model!r} was asked of the model {spec.name!r}")
-    _check_ranges(request)
+    check_ranges(request)
     prompt = _check_text("prompt", request.prompt, spec.max_prompt_chars)
     if not prompt.strip():
         raise RequestError("the prompt is empty; say in words what the video shows")
@@ -229,9 +316,10 @@ def resolve(
     seed = new_seed() if request.seed is None else request.seed
     if seed + count - 1 > MAX_SEED:
         raise RequestError(f"seed {seed} leaves no room for {count} clips; at most {MAX_SEED}")
-    _check_images(request, spec, num_frames)
-    format, output = _resolve_output(request)
-    return ResolvedRequest(
+    check_ways(request)
+    check_controls(request, spec)
+    format, output = _resolve_output(request, num_frames)
+    resolved = ResolvedRequest(
         prompt=prompt,
         negative_prompt=_check_text("negative prompt", negative, spec.max_prompt_chars),
         model=spec.name,
@@ -242,6 +330,7 @@ def resolve(
         out_width=size.out_width,
         num_frames=num_frames,
         fps=spec.fps,
+        out_fps=spec.out_fps if request.fps is None else request.fps,
         duration=num_frames / spec.fps,
         seed=seed,
         steps=spec.steps if request.steps is None else request.steps,
@@ -252,13 +341,25 @@ def resolve(
         shift=spec.shift if request.shift is None else request.shift,
         image=request.image,
         last_image=request.last_image,
+        keyframes=request.keyframes or None,
+        before=request.before,
+        after=request.after,
+        loop=request.loop or None,
+        video=request.video,
+        strength=STRENGTH if request.video and request.strength is None else request.strength,
+        camera=request.camera,
+        motion_speed=request.motion_speed,
         count=count,
         format=format,
         output=output,
     )
+    known_frames(resolved, spec)
+    return resolved
 
 
-def _check_ranges(request: GenerationRequest) -> None:
+def check_ranges(request: GenerationRequest) -> None:
+    """Raise `RequestError` for a number beyond its range, or a solver that there is not."""
+    _choice("solver", request.solver, SOLVERS[0], SOLVERS)
     for f in fields(request):
         option, value = option_of(f), getattr(request, f.name)
         if value is None or option.low is None:
@@ -277,20 +378,9 @@ def _plain(number: float) -> str:
 def _check_text(name: str, text: str, limit: int) -> str:
     if len(text) > limit:
         raise RequestError(f"the {name} has {len(text)} characters; at most {limit} are allowed")
-    if not _is_plain_text(text):
+    if not is_plain_text(text):
         raise RequestError(f"the {name} {text!a} is not plain Unicode text")
     return text
-
-
-def _check_path(name: str, path: str) -> str:
-    if not path or not _is_plain_text(path):
-        raise RequestError(f"{name} {path!a} is not a file name")
-    return path
-
-
-def _is_plain_text(text: str) -> bool:
-    """Return False for what no file or JSON can carry: lone surrogates and zero characters."""
-    return "\0" not in text and not any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def _choice(name: str, given: str | None, default: str, allowed: Any) -> str:  # noqa: ANN401 - dict or tuple
@@ -305,10 +395,15 @@ def _default_ratio(spec: ModelSpec) -> str:
 
 
 def _resolve_frames(request: GenerationRequest, spec: ModelSpec) -> int:
-    if request.fps not in (None, spec.fps):
-        raise RequestError(f"fps {request.fps} cannot be made; {spec.name} makes {spec.fps}")
+    rates = sorted({spec.fps, spec.out_fps})
+    if request.fps not in (None, *rates):
+        raise RequestError(
+            f"fps {request.fps} cannot be made; {spec.name} makes {' or '.join(map(str, rates))}"
+        )
     allowed = spec.allowed_frames()
     frames = request.num_frames
+    if frames is None and request.duration is None and _is_picture(request.video):
+        return 1
     if frames is not None and frames not in allowed:
         raise RequestError(
             f"num_frames {frames} cannot be made; {spec.name} makes {_listed(allowed)}"
@@ -329,24 +424,15 @@ def _resolve_frames(request: GenerationRequest, spec: ModelSpec) -> int:
     )
 
 
+def _is_picture(path: str | None) -> bool:
+    return path is not None and path.lower().endswith(PICTURE_ENDINGS)
+
+
 def _listed(values: list[int] | list[float]) -> str:
     """Name every value of an even series, or a long series by its ends and step."""
     if len(values) <= 16:
         return ", ".join(f"{v:g}" for v in values)
     return f"{values[0]:g} to {values[-1]:g} in steps of {values[1] - values[0]:g}"
-
-
-def _check_images(request: GenerationRequest, spec: ModelSpec, num_frames: int) -> None:
-    given = [n for n in ("image", "last_image") if getattr(request, n) is not None]
-    for name in given:
-        _check_path(name, getattr(request, name))
-    latent_frames = spec.latent_shape(_default_ratio(spec), num_frames)[1]
-    if given and len(given) >= latent_frames:
-        least = len(given) * spec.vae.temporal_stride + 1
-        raise RequestError(
-            f"num_frames {num_frames} leaves nothing to make beside {' and '.join(given)}; "
-            f"at least {least} are needed"
-        )
 
 
 def infer_format(path: str, format: str | None = None) -> str:
@@ -356,29 +442,36 @@ def infer_format(path: str, format: str | None = None) -> str:
     """
     if format is not None:
         _choice("output format", format, "", FORMATS)
-    ending = Path(path).suffix.lower().removeprefix(".")
+    asked = ENDINGS.get(Path(path).suffix.lower())
     if path.endswith(("/", os.sep)):
-        ending = "png"
-    elif format == "png" and ending not in FORMATS:
+        asked = "png"
+    elif asked is None and format == "png":
         return format
-    elif ending == "png" or ending not in FORMATS:
+    elif asked is None:
         raise RequestError(
-            f"unknown output format of {path!r}; a name ends in .mp4, .webm or .gif, "
-            "or in / for a folder of PNG frames"
+            f"unknown output format of {path!r}; a name ends in .mp4, .webm, .gif, in .png for one "
+            "picture, or in / for a folder of PNG frames"
         )
-    if format not in (None, ending):
-        raise RequestError(f"output {path!r} is {ending}, but the format is {format}")
-    return ending
+    if format not in (None, asked):
+        raise RequestError(f"output {path!r} is {asked}, but the format is {format}")
+    return asked
 
 
-def _resolve_output(request: GenerationRequest) -> tuple[str, str]:
+def _resolve_output(request: GenerationRequest, num_frames: int) -> tuple[str, str]:
     """Return the format and the path; a folder of pictures has no ending of its own."""
     if request.output is None:
-        format = _choice("output format", request.format, "mp4", FORMATS)
-        name = slug(request.prompt)
-        return format, name if format == "png" else f"{name}.{format}"
-    path = _check_path("output", request.output)
-    format = infer_format(path, request.format)
+        usual = "image" if num_frames == 1 else "mp4"
+        format = _choice("output format", request.format, usual, FORMATS)
+        ending = next((e for e, name in ENDINGS.items() if name == format), "")
+        path = slug(request.prompt) + ending
+    else:
+        path = check_path("output", request.output)
+        format = infer_format(path, request.format)
+    if format == "image" and num_frames != 1:
+        raise RequestError(
+            f"output {path!r} is one picture, but the clip has {num_frames} frames; ask for "
+            "num_frames 1, or end the name in / for a folder of pictures"
+        )
     return format, os.path.normpath(path) if format == "png" else path
 
 

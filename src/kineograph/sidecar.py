@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from kineograph import __version__
-from kineograph.errors import RequestError
-from kineograph.request import GenerationRequest, ResolvedRequest, renamed, shown
+from kineograph.errors import RequestError, shown
+from kineograph.request import GenerationRequest, ResolvedRequest, renamed
 
 MAX_SIDECAR_BYTES = 1 << 20
 

@@ -11,7 +11,9 @@ from typing import Any, Literal, TypeVar
 
 ASPECT_RATIOS = ("16:9", "9:16", "1:1", "4:3", "3:4", "21:9")
 
-ConfigT = TypeVar("ConfigT", "VaeConfig", "DiTConfig", "TextConfig", "UpsamplerConfig")
+ConfigT = TypeVar(
+    "ConfigT", "VaeConfig", "DiTConfig", "TextConfig", "UpsamplerConfig", "InterpolatorConfig"
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class DiTConfig:
     text_len: int = 512  # context is always padded with zeros to this length, as Wan does
     freq_dim: int = 256
     eps: float = 1e-6
+    num_controls: int = 0  # numbers that enter as context tokens of their own; Wan has none
+    flow_map: bool = False  # told where a step ends, it predicts the mean velocity until there
 
     @property
     def head_dim(self) -> int:
@@ -87,7 +91,17 @@ class UpsamplerConfig:
     num_blocks: int = 6
 
 
-def config_to_dict(config: VaeConfig | DiTConfig | TextConfig | UpsamplerConfig) -> dict[str, Any]:
+@dataclass(frozen=True)
+class InterpolatorConfig:
+    """A learned interpolator that doubles the frame rate."""
+
+    dim: int = 32
+
+
+AnyConfig = VaeConfig | DiTConfig | TextConfig | UpsamplerConfig | InterpolatorConfig
+
+
+def config_to_dict(config: AnyConfig) -> dict[str, Any]:
     """Return a JSON-ready dict of a config."""
     return asdict(config)
 
@@ -132,12 +146,20 @@ class ModelSpec:
     solver: str
     negative_prompt: str = ""
     upsampler: UpsamplerConfig | None = None
+    interpolator: InterpolatorConfig | None = None  # delivers twice as many frames a second
+    controls: dict[str, float] = field(default_factory=dict)  # name to unit, in their order
     guidance: Literal["cfg", "cfg-zero-star"] = "cfg"
     max_prompt_chars: int = 400
+    half: bool = False  # computed in bfloat16 where the processor multiplies it faster
     licence: str = "Apache-2.0"
     source: str = "in the package"
     world_version: int | None = None
     languages: tuple[str, ...] = field(default=("en", "zh"))
+
+    @property
+    def out_fps(self) -> int:
+        """The frames a second that are delivered unless fewer are asked for."""
+        return self.fps if self.interpolator is None else 2 * self.fps
 
     def latent_shape(self, aspect_ratio: str, num_frames: int) -> tuple[int, int, int, int]:
         """Return `(c, t, h, w)` of the latent of a clip."""

@@ -229,6 +229,30 @@ def test_a_finished_state_yields_nothing_and_goes_no_further():
         advance(draw(1), state, sigmas)
 
 
+@pytest.mark.parametrize("first", [1, 3, 5])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_run_that_begins_later_is_a_run_over_the_levels_that_are_left(solver, first):
+    sigmas = make_sigmas(6, 3.0)
+    states = list(sample(network, replace(start(draw(0), solver), index=first), sigmas))
+    shorter = list(sample(network, start(draw(0), solver), sigmas[first:]))
+    assert states[-1].index == 6
+    assert len(states) == len(shorter)
+    for one, other in zip(states, shorter, strict=True):
+        assert same_bits(replace(one, index=one.index - first), other)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_run_that_begins_later_lands_where_the_path_leads(solver):
+    noise = draw(0, (64, 1, 1, 1, 1)).double()
+    sigmas = make_sigmas(128, 1.5)
+    level = float(sigmas[40])
+    # The exact path from noise z: std^2 * (1 - s)^2 + s^2 is its variance at s.
+    there = 0.5 * (1 - level) + noise * (0.25 * (1 - level) ** 2 + level**2) ** 0.5
+    final = last(gaussian(0.5, 0.5), replace(start(there, solver), index=40), sigmas).x
+    error = float((final - (0.5 + 0.5 * noise)).square().mean().sqrt())
+    assert error < {1: 0.02, 2: 0.001}[ORDER[solver]]
+
+
 def test_an_unknown_solver_is_refused_with_those_there_are():
     with pytest.raises(RequestError, match="'ddim'; available: euler, heun, multistep, unipc"):
         start(draw(0), "ddim")

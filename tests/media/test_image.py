@@ -220,6 +220,29 @@ def test_fit_averages_areas_exactly(height, width):
     assert np.allclose((fitted[:, :, 0].T.numpy() + 1) * 127.5, expected, atol=0.1)
 
 
+def test_fit_to_what_is_visible_puts_the_whole_picture_there():
+    image = picture(45, 80)
+    fitted = ((fit_image(image, 48, 80, (45, 80)) + 1) * 127.5).permute(1, 2, 0).numpy()
+    # A pixel and a half above and below is drawn out: at the edges of cells, half of two rows.
+    assert np.allclose(fitted[0], image[0], atol=1e-3)
+    assert np.allclose(fitted[-1], image[-1], atol=1e-3)
+    between = (image[:-1].astype(float) + image[1:]) / 2
+    assert np.allclose(fitted[2:-2], between, atol=1e-3)
+    larger = picture(60, 80)  # has more above and below: it is seen there
+    assert torch.equal(fit_image(larger, 48, 80, (45, 80)), fit_image(larger, 48, 80))
+
+
+@pytest.mark.parametrize(("height", "width"), [(9, 16), (480, 800), (31, 200)])
+def test_fit_to_all_that_there_is_changes_nothing(height, width):
+    image = picture(height, width)
+    assert torch.equal(fit_image(image, 48, 80, (48, 80)), fit_image(image, 48, 80))
+
+
+def test_fit_draws_out_the_edges_of_a_small_picture_too():
+    flat = np.full((9, 16, 3), 255, np.uint8)
+    assert torch.equal(fit_image(flat, 48, 80, (45, 80)), torch.ones(3, 48, 80))
+
+
 def test_fit_keeps_flat_colour_and_stays_in_range():
     flat = np.full((333, 517, 3), 255, np.uint8)
     assert torch.allclose(fit_image(flat, 48, 80), torch.ones(3, 48, 80), atol=1e-5)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from kineograph.errors import RequestError
-from kineograph.media.output import check_output, infer_format
+from kineograph.media.output import check_output
+from kineograph.request import infer_format
 
 
 @pytest.mark.parametrize(
@@ -22,7 +23,10 @@ from kineograph.media.output import check_output, infer_format
         ("frames/", None, "png"),
         ("frames", "png", "png"),
         ("v1.5", "png", "png"),
-        (Path("a.gif"), None, "gif"),
+        ("a.png", None, "image"),
+        ("A.PNG", "image", "image"),
+        ("a.png/", None, "png"),
+        ("v1.image", "png", "png"),
     ],
 )
 def test_format_is_what_the_path_says(path, format, expected):
@@ -32,13 +36,16 @@ def test_format_is_what_the_path_says(path, format, expected):
 @pytest.mark.parametrize(
     ("path", "format", "reason"),
     [
-        ("a.avi", None, r"'a.avi'.*\.mp4, \.webm or \.gif"),
-        ("a", None, r"\.mp4, \.webm or \.gif"),
-        ("a.png", None, "in / for a folder"),
+        ("a.avi", None, r"'a.avi'.*\.mp4, \.webm, \.gif"),
+        ("a", None, r"\.mp4, \.webm, \.gif, in \.png for one picture, or in / for a folder"),
+        ("a.jpg", "image", r"'a.jpg'.*in \.png for one picture"),
+        ("a.image", None, r"'a.image'"),
+        ("a.png", "png", "is image, but the format is png"),
+        ("a.png", "mp4", "is image, but the format is mp4"),
         ("a.mp4", "webm", "is mp4, but the format is webm"),
         ("a.mp4", "png", "is mp4, but the format is png"),
         ("frames/", "mp4", "is png, but the format is mp4"),
-        ("a.mp4", "mov", "'mov'; allowed: mp4, webm, gif, png"),
+        ("a.mp4", "mov", "'mov'; allowed: mp4, webm, gif, png, image"),
         (".mp4", None, r"'.mp4'"),
     ],
 )
@@ -61,6 +68,7 @@ def test_an_output_that_can_be_written_leaves_nothing_behind(tmp_path):
 
 def test_folders_in_the_way_are_refused(tmp_path):
     (tmp_path / "a.mp4").mkdir()
+    (tmp_path / "b.png").mkdir()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "keep.txt").touch()
     (tmp_path / "file").touch()
@@ -70,6 +78,7 @@ def test_folders_in_the_way_are_refused(tmp_path):
         (tmp_path / "file" / "a.mp4", None, "not a folder"),
         (tmp_path / "full", "png", "not empty"),
         (tmp_path / "file", "png", "a file has the name"),
+        (tmp_path / "b.png", None, "it is a folder"),
         (tmp_path / ("x" * 300 + ".mp4"), None, "too long"),
     ):
         with pytest.raises(RequestError, match=reason):
@@ -102,6 +111,7 @@ def test_what_a_format_cannot_hold_is_refused(tmp_path, name, values, reason):
 def test_gif_and_png_take_odd_sizes(tmp_path):
     assert check_output(tmp_path / "a.gif", height=3, width=5) == "gif"
     assert check_output(tmp_path / "a", "png", height=3, width=5) == "png"
+    assert check_output(tmp_path / "a.png", height=3, width=5) == "image"
 
 
 def test_a_disk_too_full_for_the_clip_is_refused(tmp_path, monkeypatch):

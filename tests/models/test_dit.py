@@ -1,9 +1,12 @@
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 from diffusers import WanTransformer3DModel
 from einops import repeat
 
-from kineograph.models.dit import VideoDiT, gated_add, norm_modulate
+from kineograph.models.dit import VideoDiT, control_rows, gated_add, norm_modulate
 from kineograph.presets import NANO, TINY
 from kineograph.spec import DiTConfig
 from kineograph.weights.keymaps import DIT_TO_DIFFUSERS, rename
@@ -14,6 +17,7 @@ ODD = DiTConfig(
     dim=42, ffn_dim=70, num_heads=3, num_layers=2, in_channels=5, out_channels=6,
     patch_size=(1, 2, 2), text_dim=10, text_len=9, freq_dim=32,
 )  # fmt: skip
+CONTROLLED = replace(ODD, num_controls=2)
 WAN = {
     "t2v-1.3b": DiTConfig(),
     "t2v-14b": DiTConfig(dim=5120, ffn_dim=13824, num_heads=40, num_layers=40),
@@ -187,3 +191,84 @@ def test_the_nano_model_keeps_its_size():
     with torch.device("meta"):
         model = VideoDiT(NANO.dit)
     assert 6e6 < sum(p.numel() for p in model.parameters()) < 15e6
+
+
+def test_a_row_of_a_control_says_which_it_is_and_how_much():
+    values = torch.tensor([[0.5, -2.0], [math.nan, 0.0]])
+    rows = control_rows(values, 10)
+    which, value, size = (rows[:, :, 2 * k : 2 * k + 2].tolist() for k in range(3))
+    assert which == [[[1, 0], [0, 1]], [[0, 0], [0, 1]]]
+    assert value == [[[0.5, 0], [0, -2]], [[0, 0], [0, 0]]]
+    assert size == [[[0.5, 0], [0, 2]], [[0, 0], [0, 0]]]
+    assert rows.shape == (2, 2, 10) and not rows[:, :, 6:].any()
+    assert not rows[1, 0].any()  # not given: not the same as 0
+    assert control_rows(values.bfloat16(), 6).dtype is torch.bfloat16
+
+
+def test_controls_for_which_a_context_row_has_no_room_are_refused():
+    assert control_rows(torch.zeros(1, 2), 6).shape == (1, 2, 6)
+    with pytest.raises(AssertionError, match="no room"):
+        control_rows(torch.zeros(1, 2), 5)
+
+
+def test_controls_add_an_embedding_of_their_own_to_the_weights_of_wan():
+    plain, model = VideoDiT(ODD).state_dict(), VideoDiT(CONTROLLED).state_dict()
+    added = {name: tuple(model[name].shape) for name in model.keys() - plain.keys()}
+    assert added == {
+        "control_embedding.0.weight": (ODD.dim, 6), "control_embedding.0.bias": (ODD.dim,),
+        "control_embedding.2.weight": (ODD.dim, ODD.dim), "control_embedding.2.bias": (ODD.dim,),
+    }  # fmt: skip
+    assert plain.keys() <= model.keys()
+    assert all(plain[name].shape == model[name].shape for name in plain)
+
+
+def controlled_inputs(*values):
+    """Latents and contexts of a sample each, with these controls."""
+    latent, context = random_inputs(ODD, batch=1)
+    rows = control_rows(torch.tensor(values), ODD.text_dim)
+    contexts = torch.cat((context.expand(len(values), -1, -1), rows), 1)
+    return latent.expand(len(values), -1, -1, -1, -1), contexts
+
+
+@torch.no_grad()
+def test_each_control_and_whether_it_is_given_is_read():
+    model = random_model(CONTROLLED)
+    settings = [
+        (0.5, 1.0), (0.6, 1.0), (0.5, 1.1), (-0.5, 1.0), (1.0, 0.5), (0.0, 0.0),
+        (0.5, math.nan), (math.nan, 1.0), (math.nan, math.nan),
+    ]  # fmt: skip
+    made = [model(x[:1], torch.tensor([0.3]), c) for x, c in map(controlled_inputs, settings)]
+    for i, one in enumerate(made):
+        assert all(relative_error(one, other) > 1e-3 for other in made[:i])
+    x, c = controlled_inputs(settings[0])
+    assert torch.equal(model(x, torch.tensor([0.3]), c), made[0])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("biased", [False, True])
+def test_controls_that_are_not_given_are_as_if_there_were_none(biased):
+    model = random_model(CONTROLLED)
+    plain = VideoDiT(ODD).eval()
+    plain.load_state_dict(model.state_dict(), strict=False)
+    latent, context = controlled_inputs((math.nan, math.nan), (math.nan, 0.7))
+    sigma = torch.tensor([0.3, 0.8])
+    bias = torch.randn(2, context.shape[1], generator=torch.Generator().manual_seed(5))
+    given = [bias if biased else None, bias[:1] if biased else None]
+    mixed = model(latent, sigma, context, given[0])
+    alone = model(latent[:1], sigma[:1], context[:1], given[1])
+    without = plain(
+        latent[:1], sigma[:1], context[:1, :-2], bias[:1, :-2] if biased else None
+    )
+    torch.testing.assert_close(alone, without)
+    # Beside a sample that has some, too.
+    torch.testing.assert_close(mixed[:1], without)
+    if biased:  # the bias of the text alone counts
+        bias[:, -2:] += 3.0
+        torch.testing.assert_close(model(latent, sigma, context, bias), mixed)
+
+
+def test_every_weight_of_a_model_with_controls_learns():
+    model = random_model(CONTROLLED)
+    latent, context = controlled_inputs((0.5, math.nan), (math.nan, -1.0))
+    model(latent, torch.rand(2), context).square().mean().backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from kineograph.presets import TINY
 from kineograph.train import latents
 from kineograph.train.recipe import LatentRecipe, TokenizerRecipe
 from kineograph.train.tokens import learn_tokenizer
+from kineograph.train.world1 import FirstWorld
 from kineograph.weights.files import save_weights
 from kineograph.weights.folder import random_parts
 
@@ -50,25 +52,34 @@ def tiny_text(tmp_path_factory) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
-def short_clips():
-    """Latents of clips of five frames instead of 25, with statistics of two clips."""
+@contextmanager
+def shortened() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(latents, "NUM_FRAMES", 5)
-        patch.setattr(latents, "STATISTICS_CLIPS", 2)
+        patch.setattr(FirstWorld, "num_frames", 5)
+        yield
+
+
+@pytest.fixture
+def short_clips() -> Iterator[None]:
+    """Clips of five frames instead of 25."""
+    with shortened():
         yield
 
 
 @pytest.fixture(scope="session")
 def store_recipe() -> LatentRecipe:
     """Four shards of two clips each, two of two images, and two clips for validation."""
-    return LatentRecipe("tiny", clips=8, images=4, shard=2, validation_clips=2, compiled=False)
+    return LatentRecipe(
+        "tiny", clips=8, images=4, shard=2, statistics_clips=2, validation_clips=2, compiled=False
+    )
 
 
 @pytest.fixture(scope="session")
-def store(store_recipe, short_clips, tiny_vae, tmp_path_factory) -> Path:
+def store(store_recipe, tiny_vae, tmp_path_factory) -> Path:
+    """Made of short clips, in this process."""
     folder = tmp_path_factory.mktemp("store") / "latents"
-    latents.write_latents(store_recipe, tiny_vae, folder)
+    with shortened():
+        latents.write_latents(store_recipe, tiny_vae, folder, workers=1)
     return folder
 
 

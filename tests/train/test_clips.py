@@ -7,21 +7,25 @@ import random
 import pytest
 import torch
 
-from kineograph.train import clips
 from kineograph.train.clips import (
-    CROP_SIDE,
     VALIDATION_SEED,
     choose_ratio,
+    clip_times,
+    draw_batch,
     object_crops,
     psnr,
-    random_clips,
-    render_clips,
+    render_seen,
     to_float,
     to_uint8,
     validation_scenes,
 )
+from kineograph.train.world1 import FirstWorld
+from kineograph.train.world2 import SecondWorld
 from kineograph.world.draw import BASE_SIZES, CLIP_TIMES
-from kineograph.world.splits import is_training, split_of
+from kineograph.world.splits import is_training
+
+WORLD = FirstWorld()
+SIDE = 32  # of a crop
 
 
 def test_every_level_survives_as_float():
@@ -44,16 +48,21 @@ def test_psnr_of_a_known_error():
 
 def test_ratios_are_drawn_in_their_shares():
     rng = random.Random(0)
-    drawn = [choose_ratio(rng, 0.5) for _ in range(3000)]
+    drawn = [choose_ratio(rng, 0.5, WORLD) for _ in range(3000)]
     for ratio in BASE_SIZES:
         wanted = 0.5 if ratio == "1:1" else 0.1
         assert drawn.count(ratio) / 3000 == pytest.approx(wanted, abs=0.03)
-    assert {choose_ratio(rng, 1.0) for _ in range(50)} == {"1:1"}
+    assert {choose_ratio(rng, 1.0, WORLD) for _ in range(50)} == {"1:1"}
+    # What a world holds out is never drawn.
+    assert {choose_ratio(rng, 0.0, SecondWorld()) for _ in range(200)} == {
+        "16:9", "9:16", "4:3", "3:4"
+    }  # fmt: skip
 
 
 def test_a_batch_is_a_function_of_seed_and_step():
     def batch(seed: int, step: int) -> torch.Tensor:
-        return random_clips(seed, step, 2, 2, 1.0, compiled=False)
+        scenes, times = draw_batch(WORLD, seed, step, 2, 2, 1.0)
+        return render_seen(WORLD, scenes, times=times)[0]
 
     first = batch(1, 7)
     assert (first.shape, first.dtype) == ((2, 2, 64, 64, 3), torch.uint8)
@@ -64,47 +73,96 @@ def test_a_batch_is_a_function_of_seed_and_step():
 
 
 def test_a_batch_has_one_ratio_and_the_asked_length():
-    batch = random_clips(0, 0, 1, 3, 0.0, compiled=False)
+    scenes, times = draw_batch(WORLD, 0, 0, 1, 3, 0.0)
+    batch, _ = render_seen(WORLD, scenes, times=times)
     sizes = {size for ratio, size in BASE_SIZES.items() if ratio != "1:1"}
     assert batch.shape[:2] == (1, 3)
     assert tuple(batch.shape[2:4]) in sizes
 
 
-def test_validation_scenes_are_fixed_trained_on_by_nobody_and_of_their_split():
-    scenes = validation_scenes(3)
-    assert scenes == validation_scenes(5)[:3]
+def test_a_batch_is_of_training_scenes_that_have_the_same_number_of_objects():
+    counts = set()
+    for step in range(30):
+        scenes, times = draw_batch(WORLD, 0, step, 2, 5, 0.5)
+        assert len(scenes) == 2 and all(is_training(scene) for scene in scenes)
+        assert len({scene.aspect_ratio for scene in scenes}) == 1
+        (count,) = {len(scene.objects) for scene in scenes}
+        counts.add(count)
+        assert times[0] >= 0 and times[-1] <= CLIP_TIMES[-1] + 1e-9
+        assert times[1:] - times[:-1] == pytest.approx(1 / WORLD.fps)
+    assert counts == {1, 2, 3}
+    whole = draw_batch(WORLD, 0, 0, 1, WORLD.num_frames, 0.5)[1]
+    assert whole == pytest.approx(CLIP_TIMES)
+
+
+def test_validation_scenes_are_fixed_and_trained_on_by_nobody():
+    scenes = validation_scenes(WORLD, 3)
+    assert scenes == validation_scenes(WORLD, 5)[:3]
     assert all(is_training(scene) for scene in scenes)
-    assert {split_of(scene) for scene in validation_scenes(2, split="pair")} == {"pair"}
-    assert validation_scenes(1, ratio="16:9")[0].aspect_ratio == "16:9"
+    assert validation_scenes(WORLD, 1, ratio="16:9")[0].aspect_ratio == "16:9"
     assert VALIDATION_SEED >= 1 << 40  # training draws its seeds below
 
 
-def test_whole_clips_are_rendered_at_any_enlargement():
-    scenes = validation_scenes(1)
-    small = render_clips(scenes, times=CLIP_TIMES[:1])
-    large = render_clips(scenes, times=CLIP_TIMES[:1], scale=2)
+def test_a_clip_has_the_times_of_its_world():
+    assert clip_times(WORLD).tolist() == CLIP_TIMES.tolist()
+    times = clip_times(SecondWorld())
+    assert (len(times), times[0], times[-1]) == (49, 0, 4)
+
+
+def test_whole_clips_are_rendered_unless_times_are_given(monkeypatch):
+    monkeypatch.setattr(FirstWorld, "num_frames", 2)
+    scenes = validation_scenes(WORLD, 1)
+    whole, owners = render_seen(WORLD, scenes)
+    assert whole.shape == (1, 2, 64, 64, 3) and owners.shape == (1, 2, 64, 64)
+    asked = render_seen(WORLD, scenes, times=CLIP_TIMES[:2])
+    assert torch.equal(whole, asked[0]) and torch.equal(owners, asked[1])
+
+
+def test_clips_are_rendered_at_any_enlargement():
+    scenes = validation_scenes(WORLD, 1)
+    small, _ = render_seen(WORLD, scenes, times=CLIP_TIMES[:1])
+    large, _ = render_seen(WORLD, scenes, times=CLIP_TIMES[:1], scale=2)
     assert (small.shape, large.shape) == ((1, 1, 64, 64, 3), (1, 1, 128, 128, 3))
     mean = large.float().unflatten(2, (64, 2)).unflatten(4, (64, 2)).mean((3, 5))
     assert (mean - small.float()).abs().mean() < 3
 
 
-def _mark(video, ids, seen):
-    """Paint objects white and all else black, and keep which is which."""
-    seen.append(ids)
-    return (ids > 0)[..., None].expand_as(video).to(torch.uint8) * 255, ids
+def crops_of(
+    video: torch.Tensor, owners: torch.Tensor, batch: int, seed: int = 0
+) -> torch.Tensor:
+    return object_crops(video, owners, batch, SIDE, random.Random(seed))
 
 
-def test_crops_are_squares_around_objects_of_the_clips_of_their_step(monkeypatch):
-    def crops(seed: int, step: int) -> torch.Tensor:
-        return object_crops(seed, step, 3, 2, 0.0, compiled=False)
-
-    first = crops(1, 7)
-    assert first.shape == (3, 2, CROP_SIDE, CROP_SIDE, 3)
-    assert torch.equal(first, crops(1, 7)) and not torch.equal(first, crops(1, 8))
-    seen = []
-
-    inner = clips.render_seen
-    monkeypatch.setattr(clips, "render_seen", lambda *a, **k: _mark(*inner(*a, **k), seen))
+def test_crops_are_squares_around_objects_and_functions_of_their_generator():
+    scenes, times = draw_batch(WORLD, 1, 7, 2, 2, 0.0)
+    video, owners = render_seen(WORLD, scenes, times=times)
+    first = crops_of(video, owners, 3, seed=7)
+    assert (first.shape, first.dtype) == ((3, 2, SIDE, SIDE, 3), torch.uint8)
+    assert torch.equal(first, crops_of(video, owners, 3, seed=7))
+    assert not torch.equal(first, crops_of(video, owners, 3, seed=8))
     for step in range(4):
-        crop = object_crops(0, step, 2, 1, 1.0, compiled=False)
-        assert bool(crop.flatten(1).any(1).all()) == bool(seen[-1].any())
+        scenes, times = draw_batch(WORLD, 0, step, 1, 1, 1.0)
+        _, owners = render_seen(WORLD, scenes, times=times)
+        # objects are white and all else is black
+        white = (owners > 0)[..., None].expand(*owners.shape, 3).to(torch.uint8) * 255
+        crop = crops_of(white, owners, 2, seed=step)
+        assert bool(crop.flatten(1).any(1).all()) == bool(owners.any())
+
+
+def test_a_window_stands_still_and_clips_give_equally_many():
+    y, x = torch.meshgrid(torch.arange(40), torch.arange(48), indexing="ij")
+    one = torch.stack([y, x, torch.zeros_like(x)], -1).to(torch.uint8)
+    video = torch.stack([one, one + torch.tensor([0, 0, 9], dtype=torch.uint8)])
+    video = video[:, None].expand(2, 3, 40, 48, 3)
+    owners = torch.zeros(2, 3, 40, 48, dtype=torch.uint8)
+    owners[:, :, 0, 47] = 1  # a corner of the picture, where a window is pushed inside
+    crops = crops_of(video, owners, 6)
+    assert [set(c[..., 2].flatten().tolist()) for c in crops] == [{0}] * 3 + [{9}] * 3
+    for crop in crops:
+        assert torch.equal(crop, crop[:1].expand_as(crop))
+        assert crop[0, 0, -1, :2].tolist() == [0, 47]
+        assert crop[0, -1, 0, :2].tolist() == [SIDE - 1, 48 - SIDE]
+    # Where no object is in sight, anywhere.
+    owners.zero_()
+    corners = {tuple(crop[0, 0, 0, :2].tolist()) for crop in crops_of(video, owners, 20)}
+    assert len(corners) > 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from dataclasses import replace
 
@@ -11,10 +12,12 @@ import torch
 
 from kineograph.errors import RequestError
 from kineograph.flow.loss import SigmaBins
-from kineograph.presets import TINY
+from kineograph.models.dit import control_rows
+from kineograph.presets import PRESETS, TINY
 from kineograph.train import dit
 from kineograph.train.dit import VALIDATION_SIGMAS, DiTTask, draw_known
 from kineograph.train.engine import Engine, train
+from kineograph.train.latents import Bucket
 from kineograph.train.recipe import DiTRecipe, Schedule
 from kineograph.weights.files import load_weights
 
@@ -82,15 +85,16 @@ def test_a_finished_run_has_the_averaged_weights(run, make):
 
 def test_batches_are_functions_of_the_step(make):
     task = make()
-    (x0, objects, scenes, texts), again = task._batch(3), make()._batch(3)
+    (x0, objects, numbers, scenes, texts), again = task._batch(3), make()._batch(3)
     assert torch.equal(x0, again[0]) and torch.equal(objects, again[1])
-    assert (scenes, texts) == again[2:]
+    assert numbers.shape == again[2].shape == (2, 0)
+    assert (scenes, texts) == again[3:]
     assert x0.shape[:3] == (2, 8, 2) and objects.shape == (2, *x0.shape[2:])
     assert not torch.equal(x0[0], x0[1])
-    assert any(task._batch(step)[3] != texts for step in range(4, 8))
+    assert any(task._batch(step)[4] != texts for step in range(4, 8))
 
 
-def test_images_come_before_clips(make, monkeypatch):
+def test_images_come_before_clips(make):
     task = make(image_steps=2, image_batch=1)
     shapes = [task._batch(step)[0].shape[:3] for step in range(4)]
     assert shapes == [(1, 8, 1)] * 2 + [(2, 8, 2)] * 2
@@ -102,10 +106,28 @@ def test_images_come_before_clips(make, monkeypatch):
     assert [short._batch(step)[0].shape[2] for step in range(5)] == [1, 1, 1, 2, 2]
     x0, objects, *_ = short._batch(1)
     assert x0.shape[0] == 2 and objects.shape == (2, *x0.shape[2:])
-    monkeypatch.setattr(dit, "read_latents", lambda _: (task.clips, task.held, task.statistics))
+
+
+def test_images_are_the_first_frames_of_the_clips_where_a_store_has_none(make, monkeypatch):
+    full = make()
+    monkeypatch.setattr(dit, "read_latents", lambda *_: (full.clips, full.held, full.statistics))
+    task = make(image_steps=2, image_batch=2)
+    for step in range(2):
+        x0, objects, _, scenes, _ = task._batch(step)
+        assert x0.shape[:3] == (2, 8, 1) and objects.shape == (2, 1, *x0.shape[3:])
+        for i, scene in enumerate(scenes):
+            (bucket,) = (b for b in task.clips if scene in b.scenes)
+            where = bucket.scenes.index(scene)
+            assert torch.equal(x0[i], bucket.latent[where, :, :1].float())
+            assert torch.equal(objects[i], bucket.objects[where, :1])
+        assert torch.isfinite(task.loss(step)[0])
+    assert task._batch(2)[0].shape[2] == 2
+    mixed = make(image_batch=2, image_share=0.5)
+    counts = [mixed._batch(step)[0].shape[2] for step in range(20)]
+    assert 5 < counts.count(1) < 15
     for settings in ({"image_steps": 1}, {"image_share": 0.1}):
-        with pytest.raises(RequestError, match="holds no images"):
-            make(**settings)
+        with pytest.raises(RequestError, match=r"^image_batch 3 is not between 1 and 2"):
+            make(**settings, image_batch=3)
 
 
 def test_what_cells_show_is_named_from_the_tokens_of_a_block(make):
@@ -145,7 +167,7 @@ def test_objects_weigh_more_and_the_more_the_less_noise_there_is(make, monkeypat
     objects = torch.zeros(2, 2, 8, 8)
     objects[:, 0, 1, 2] = 1
     x0 = task._batch(0)[0]
-    batch = (x0[..., :8, :8], objects, [], ["", ""])
+    batch = (x0[..., :8, :8], objects, torch.zeros(2, 0), [], ["", ""])
     monkeypatch.setattr(task, "_batch", lambda _: batch)
     monkeypatch.setattr(dit, "sample_sigmas", lambda *_: torch.tensor([[0.0, 0.0], [0.8, 0.8]]))
     monkeypatch.setattr(dit, "flow_loss", weighed)
@@ -218,7 +240,8 @@ def test_the_text_encoder_stays_as_it_is(make, tmp_path):
 def test_padding_is_hidden_at_first_and_let_in_by_and_by(make):
     task = make(padding_hidden=0.25, schedule=replace(RECIPE.schedule, steps=400))
     strengths = []
-    longest = task.tokenizer.encode(["a red ball", ""])[1].shape[1]
+    longest = int(task.tokenizer.encode(["a red ball", ""])[1].sum(1).max())
+    assert longest < TINY.dit.text_len
     for step in (0, 99, 150, 199, 200, 399):
         context, bias = task._context(["a red ball", ""], step)
         # padding that is wholly hidden is left out
@@ -289,3 +312,81 @@ def test_bins_start_afresh_after_a_validation(make, tmp_path):
         first = task.validate(tmp_path, 1)
     assert any(key.startswith("bin") for key in first)
     assert task.bins.means() == SigmaBins().means()
+
+
+CONTROLS = {"pan": 2.0, "speed": 1.0, "zoom": 0.5}
+
+
+@pytest.fixture
+def controlled(make, monkeypatch):
+    """Make tasks of a model with three controls; every clip has the first two of them."""
+    config = replace(TINY.dit, num_controls=3)
+    monkeypatch.setitem(PRESETS, "tiny", replace(TINY, dit=config, controls=CONTROLS))
+
+    read = dit.read_latents
+
+    def numbered(bucket: Bucket) -> Bucket:
+        rows = [[0.5, 1.0, math.nan]] * len(bucket.scenes)
+        return replace(bucket, numbers=torch.tensor(rows))
+
+    def read_numbered(*of):
+        buckets, held, statistics = read(*of)
+        return [numbered(b) for b in buckets], numbered(held), statistics
+
+    monkeypatch.setattr(dit, "read_latents", read_numbered)
+    return make
+
+
+def test_a_store_without_the_numbers_of_the_model_is_refused(make, monkeypatch):
+    config = replace(TINY.dit, num_controls=3)
+    monkeypatch.setitem(PRESETS, "tiny", replace(TINY, dit=config, controls=CONTROLS))
+    with pytest.raises(RequestError, match="holds 0 numbers a clip; the model has 3"):
+        make()
+
+
+def test_controls_follow_the_text_and_are_in_sight_from_the_start(controlled):
+    numbers = torch.tensor([[0.5, 1.0, math.nan], [math.nan] * 3])
+    rows = control_rows(numbers, TINY.dit.text_dim)
+    task = controlled(padding_hidden=0.25, schedule=replace(RECIPE.schedule, steps=400))
+    for step in (0, 150, 399):
+        plain, _ = task._context(["a red ball", ""], step)
+        context, bias = task._context(["a red ball", ""], step, numbers)
+        assert torch.equal(context[:, -3:], rows)
+        assert torch.equal(context[:, :-3], plain[:, :-3])
+        assert torch.equal(plain[:, -3:], rows[1:].expand(2, -1, -1))  # nothing is given
+        if bias is not None:
+            assert bias.shape == context.shape[:2] and not bias[:, -3:].any()
+    assert task._context([""], 399)[0].shape[1] == TINY.dit.text_len + 3
+
+
+def test_controls_are_left_out_in_their_shares(controlled):
+    numbers = torch.tensor([[0.5, 1.0, math.nan]] * 2000)
+    kept = controlled(control_dropout=0.3)._controls(numbers, random.Random(0))
+    assert kept[:, 2].isnan().all()
+    for column in (0, 1):
+        given = ~kept[:, column].isnan()
+        assert (kept[given, column] == numbers[given, column]).all()
+        assert float(given.float().mean()) == pytest.approx(0.5 * 0.7, abs=0.04)
+    both = (~kept[:, :2].isnan()).all(1).float().mean()
+    assert float(both) == pytest.approx(0.5 * 0.7**2, abs=0.04)
+    assert not numbers[:, :2].isnan().any()  # the store stays as it is
+    kept = controlled(control_dropout=0.0)._controls(numbers, random.Random(0))
+    assert set((~kept[:, :2].isnan()).sum(1).tolist()) == {0, 2}  # all of a sample, or none
+
+
+def test_a_model_with_controls_learns_them_and_goes_on_where_it_stopped(
+    controlled, tmp_path, same_state
+):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    settings = {"control_dropout": 0.0, "schedule": replace(RECIPE.schedule, steps=6)}
+    task = controlled(**settings)
+    given = [bool((~task._batch(step)[2].isnan()).any()) for step in range(6)]
+    assert any(given[1:]) and not all(given)  # some batches have none
+    before = {n: p.clone() for n, p in task.dit.control_embedding.named_parameters()}
+    assert train(task, whole, resume=False)
+    after = dict(task.dit.control_embedding.named_parameters())
+    assert not any(torch.equal(before[name], after[name]) for name in before)
+    assert load_weights(whole / "dit.safetensors", "dit")[0].num_controls == 3
+    assert not train(controlled(**settings), parts, resume=False, stop_after=3)
+    assert train(controlled(**settings), parts, resume=True)
+    assert same_state(whole, parts)

@@ -6,17 +6,22 @@ import pytest
 import torch
 
 from kineograph.presets import TINY
-from kineograph.train.facts import FACTS, MOVING_FACTS, FactHead, answer_tables, fact_loss
-from kineograph.train.text import UNASKED
+from kineograph.train.facts import FactHead, answer_tables, fact_loss
+from kineograph.train.world1 import FirstWorld
+from kineograph.train.world2 import SecondWorld
+from kineograph.train.worlds import UNASKED, World
 from kineograph.world.draw import draw_scene
-from kineograph.world.scene import CAMERA_MOVES, COLOURS, DIRECTIONS, SHAPES
+from kineograph.world.scene import CAMERA_MOVES
+from kineograph.world.styles import COLOURLESS
 
+WORLD = FirstWorld()
+FACTS = WORLD.seen
 SCENES = [draw_scene(seed, count=1 + seed % 2) for seed in range(4)]
 
 
 def certain(cells: torch.Tensor, value: float = 20.0) -> tuple[list[torch.Tensor], torch.Tensor]:
     """Return logits that give the right answer to everything."""
-    tables = answer_tables(SCENES).clamp_min(0)
+    tables = answer_tables(WORLD, SCENES).clamp_min(0)
     logits = []
     for table, answers in zip(tables, FACTS.values(), strict=True):
         key = table.gather(1, cells.flatten(1).long()).view(cells.shape)
@@ -35,38 +40,41 @@ def cells_of(frames: int) -> torch.Tensor:
     return cells
 
 
-def test_answers_are_those_of_the_object_in_the_cell():
-    tables = dict(zip(FACTS, answer_tables(SCENES), strict=True))
+@pytest.mark.parametrize("world", [FirstWorld(), SecondWorld()], ids=["first", "second"])
+def test_answers_are_those_of_the_object_in_the_cell(world: World):
+    scenes = [world.imagine(seed) for seed in range(12)]
+    tables = dict(zip(world.seen, answer_tables(world, scenes), strict=True))
     assert all((table[:, 0] == 0).all() for table in tables.values())
-    for i, scene in enumerate(SCENES):
+    for i, scene in enumerate(scenes):
         for k, thing in enumerate(scene.objects, 1):
-            assert SHAPES[tables["shape"][i, k] - 1] == thing.shape
-            assert COLOURS[tables["colour"][i, k] - 1] == thing.colour
-            way = int(tables["direction"][i, k])
-            if thing.direction is None:
-                assert way == UNASKED
-            else:
-                assert DIRECTIONS[way - 1] == thing.direction
+            for name, answers in world.seen.items():
+                answer, value = int(tables[name][i, k]), getattr(thing, name)
+                hidden = name == "colour" and getattr(scene, "style", "") in COLOURLESS
+                if value is None or hidden:
+                    assert answer == UNASKED
+                else:
+                    assert answers[answer - 1] == value
+        assert all((table[i, 1 + len(scene.objects) :] == 0).all() for table in tables.values())
 
 
 def test_right_answers_cost_nothing_and_wrong_ones_something():
     cells = cells_of(2)
     logits, camera = certain(cells)
-    loss, right = fact_loss(logits, camera, cells, SCENES)
+    loss, right = fact_loss(logits, camera, cells, SCENES, WORLD)
     assert float(loss) < 1e-6
     assert right == {"shape_named": 1.0, "motion_named": 1.0}
     for fact in range(len(FACTS)):
         wrong = [-x if i == fact else x for i, x in enumerate(logits)]
-        assert float(fact_loss(wrong, camera, cells, SCENES)[0]) > 1
-    assert float(fact_loss(logits, -camera, cells, SCENES)[0]) > 1
+        assert float(fact_loss(wrong, camera, cells, SCENES, WORLD)[0]) > 1
+    assert float(fact_loss(logits, -camera, cells, SCENES, WORLD)[0]) > 1
 
 
 def test_a_single_frame_is_not_asked_what_moves():
     cells = cells_of(1)
     logits, camera = certain(cells)
     named = zip(FACTS, logits, strict=True)
-    unsure = [torch.zeros_like(x) if k in MOVING_FACTS else x for k, x in named]
-    loss, right = fact_loss(unsure, torch.zeros_like(camera), cells, SCENES)
+    unsure = [torch.zeros_like(x) if k in WORLD.moving else x for k, x in named]
+    loss, right = fact_loss(unsure, torch.zeros_like(camera), cells, SCENES, WORLD)
     assert float(loss) < 1e-6 and set(right) == {"shape_named"}
 
 
@@ -74,14 +82,14 @@ def test_cells_without_objects_count_as_much_as_those_with():
     cells = cells_of(1)
     logits, camera = certain(cells)
     shape = logits[0].clone()
-    full, _ = fact_loss([torch.zeros_like(shape), *logits[1:]], camera, cells, SCENES)
+    full, _ = fact_loss([torch.zeros_like(shape), *logits[1:]], camera, cells, SCENES, WORLD)
     shape.permute(0, 2, 3, 4, 1)[cells > 0] = 0
-    near, _ = fact_loss([shape, *logits[1:]], camera, cells, SCENES)
+    near, _ = fact_loss([shape, *logits[1:]], camera, cells, SCENES, WORLD)
     assert float(near) == pytest.approx(float(full) / 2, rel=1e-4)
 
 
 def test_cells_are_read_where_they_lie():
-    head = FactHead(TINY.dit, torch.Generator().manual_seed(0))
+    head = FactHead(TINY.dit, WORLD, torch.Generator().manual_seed(0))
     tokens = torch.zeros(1, 2 * 2 * 3, TINY.dit.dim)
     tokens[0, 1 * 6 + 1 * 3 + 2] = torch.randn(TINY.dit.dim)  # frame 1, row 1, column 2 of patches
     logits, camera = head(tokens, (2, 4, 6))

@@ -7,7 +7,10 @@ import pytest
 from kineograph.errors import RequestError
 from kineograph.presets import PRESETS
 from kineograph.train.recipe import (
+    ClipRecipe,
     DiTRecipe,
+    FewStepRecipe,
+    InterpolatorRecipe,
     LatentRecipe,
     Schedule,
     TextRecipe,
@@ -17,13 +20,18 @@ from kineograph.train.recipe import (
     load_recipe,
 )
 
+NANO = ("vae_first", "vae", "tokenizer", "text", "latents", "dit", "upsampler")  # its stages
 KINDS = {
+    "clips": ClipRecipe,
+    "vae_first": VaeRecipe,
     "vae": VaeRecipe,
     "text": TextRecipe,
     "tokenizer": TokenizerRecipe,
     "latents": LatentRecipe,
     "dit": DiTRecipe,
+    "fewstep": FewStepRecipe,
     "upsampler": UpsamplerRecipe,
+    "interpolator": InterpolatorRecipe,
 }
 
 
@@ -81,8 +89,16 @@ def test_what_is_wrong_with_a_recipe_is_said(tmp_path, text, said):
     assert all(part in str(refused.value) for part in said)
 
 
-@pytest.mark.parametrize("stage", KINDS)
+@pytest.mark.parametrize("stage", NANO)
 def test_the_published_recipes_are_recipes(root, stage):
     recipe = load_recipe(root / "runs" / "nano" / f"{stage}.py", KINDS[stage])
     assert recipe.model == "nano"
     assert recipe.model in PRESETS
+
+
+def test_the_recipes_of_a_folder_are_of_one_model(root):
+    paths = sorted((root / "runs").glob("*/*.py"))
+    assert {path.parent.name for path in paths} >= {"nano", "small"}
+    for path in paths:
+        recipe = load_recipe(path, KINDS[path.stem])
+        assert recipe.model == path.parent.name.partition("-")[0]

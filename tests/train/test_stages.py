@@ -14,13 +14,15 @@ import pytest
 import torch
 
 from kineograph import cli, flags
-from kineograph.errors import RequestError
+from kineograph.errors import KineographError, RequestError
 from kineograph.presets import TINY
-from kineograph.train import main, stages
+from kineograph.train import main, pool, stages
 from kineograph.train.stages import STAGES, How, assemble, run_stage
 from kineograph.train.vae import VaeTask
-from kineograph.weights.files import load_weights, save_weights
-from kineograph.weights.folder import open_parts, random_parts
+from kineograph.train.world1 import FirstWorld
+from kineograph.weights.files import build, load_weights, save_weights
+from kineograph.weights.folder import MODELS_VARIABLE, open_parts, random_parts
+from kineograph.weights.header import sha256
 
 VAE_RECIPE = """
 from kineograph.train.recipe import Schedule, VaeRecipe
@@ -28,7 +30,10 @@ RECIPE = VaeRecipe(
     "tiny", Schedule(2, log_every=1), batch=1, num_frames=5, validation_clips=1, compiled=False
 )
 """
+POOL_RECIPE = VAE_RECIPE.replace('"tiny",', '"tiny", pool=True, schedule=')
 RECIPES = {
+    "clips": "from kineograph.train.recipe import ClipRecipe\n"
+    "RECIPE = ClipRecipe('tiny', clips=2, shard=1, compiled=False)",
     "vae": VAE_RECIPE,
     "tokenizer": "from kineograph.train.recipe import TokenizerRecipe\n"
     "RECIPE = TokenizerRecipe('tiny', captions=40)",
@@ -38,8 +43,12 @@ RECIPES = {
     "RECIPE = LatentRecipe('tiny', clips=2, shard=1, validation_clips=1, compiled=False)",
     "dit": "from kineograph.train.recipe import DiTRecipe, Schedule\n"
     "RECIPE = DiTRecipe('tiny', Schedule(1))",
+    "fewstep": "from kineograph.train.recipe import FewStepRecipe, Schedule\n"
+    "RECIPE = FewStepRecipe('tiny', Schedule(1))",
     "upsampler": "from kineograph.train.recipe import Schedule, UpsamplerRecipe\n"
     "RECIPE = UpsamplerRecipe('tiny', Schedule(1), compiled=False)",
+    "interpolator": "from kineograph.train.recipe import InterpolatorRecipe, Schedule\n"
+    "RECIPE = InterpolatorRecipe('tiny', Schedule(1), compiled=False)",
 }
 
 
@@ -75,6 +84,60 @@ def test_a_vae_begins_with_the_stage_that_its_recipe_names(recipes, tmp_path):
     assert losses[1] != losses[0]  # of the same clips, seen by other weights
 
 
+@pytest.fixture
+def tasks(monkeypatch) -> list[VaeTask]:
+    """The tasks that stages make, in place of training them."""
+    made: list[VaeTask] = []
+    monkeypatch.setattr(stages, "_train", lambda task, *_: made.append(task) or True)
+    return made
+
+
+@pytest.mark.parametrize("how", ["by its name", "by its folder"])
+def test_a_vae_begins_with_the_model_that_its_recipe_names(
+    recipes, tasks, tmp_path, tiny_vae, monkeypatch, how
+):
+    model = tmp_path / "models" / "tiny"
+    model.mkdir(parents=True)
+    shutil.copy(tiny_vae, model)
+    (model / "tokenizer.json").write_text("{}")
+    (model / "model.json").write_text('{"preset": "tiny"}')
+    monkeypatch.setenv(MODELS_VARIABLE, str(model.parent))
+    name = "tiny" if how == "by its name" else str(model)
+    begin = f'"tiny", begin_with="model:{name}", schedule='
+    recipes["vae"].write_text(VAE_RECIPE.replace('"tiny",', begin))
+    run_stage("vae", recipes["vae"], tmp_path / "run" / "vae", How())
+    (task,) = tasks
+    assert task.begun_with == sha256(tiny_vae)
+    assert all(map(torch.equal, task.vae.parameters(), build("vae", tiny_vae).parameters()))
+
+
+def test_a_model_that_is_not_there_is_no_beginning(recipes, tasks, tmp_path):
+    for name, said in (("dragon", "unknown model 'dragon'"), ("small", "weights of small")):
+        begin = f'"tiny", begin_with="model:{name}", schedule='
+        recipes["vae"].write_text(VAE_RECIPE.replace('"tiny",', begin))
+        with pytest.raises(KineographError, match=said):
+            run_stage("vae", recipes["vae"], tmp_path / "run" / "vae", How())
+    assert not tasks
+
+
+def test_a_vae_with_a_pool_needs_the_clips_stage_and_draws_from_it(
+    recipes, tasks, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(FirstWorld, "num_frames", 5)
+    monkeypatch.setattr(pool, "cores", lambda: 1)
+    run = tmp_path / "run"
+    recipes["vae"].write_text(POOL_RECIPE)
+    with pytest.raises(RequestError, match=r"clips is missing; run the clips stage first"):
+        run_stage("vae", recipes["vae"], run / "vae", How())
+    assert not run.exists() and not tasks
+    with pytest.raises(KeyboardInterrupt):
+        run_stage("clips", recipes["clips"], run / "clips", How(seconds=0.0))
+    run_stage("clips", recipes["clips"], run / "clips", How(resume=True))
+    run_stage("vae", recipes["vae"], run / "vae", How())
+    (task,) = tasks
+    assert task.pool is not None and len(task.pool.shards) == 2
+
+
 @pytest.mark.parametrize(
     ("kind", "there", "missing"),
     [
@@ -84,13 +147,18 @@ def test_a_vae_begins_with_the_stage_that_its_recipe_names(recipes, tmp_path):
         ("dit", ["vae", "latents"], "tokenizer"),
         ("dit", ["latents", "tokenizer"], "vae"),
         ("dit", ["vae", "latents", "tokenizer"], "text"),
+        ("fewstep", ["vae", "latents", "tokenizer", "text"], "dit"),
         ("upsampler", [], "vae"),
+        ("interpolator", [], "vae"),
     ],
 )
 def test_a_stage_whose_turn_has_not_come_names_the_one_before(
-    recipes, tmp_path, store, tiny_vae, tokenizer, kind, there, missing
+    recipes, tmp_path, store, tiny_vae, tokenizer, tiny_text, kind, there, missing
 ):
-    sources = {"vae": tiny_vae.parent, "latents": store, "tokenizer": tokenizer.parent}
+    sources = {
+        "vae": tiny_vae.parent, "latents": store, "tokenizer": tokenizer.parent,
+        "text": tiny_text.parent,
+    }  # fmt: skip
     run = tmp_path / "run"
     for name in there:
         shutil.copytree(sources[name], run / name)
@@ -242,7 +310,8 @@ def test_the_script_of_a_run_calls_every_stage_and_stops_with_one(root, tmp_path
         ["bash", str(root / "runs" / "nano-cpu.sh"), "RUN"],
         env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    names = ["vae_first", *STAGES]  # the VAE is trained in two parts
+    # The VAE renders as it trains, in two parts; no few steps are learnt.
+    names = ["vae_first", "vae", "tokenizer", "text", "latents", "dit", "upsampler"]
     wanted = [
         f"train {name.removesuffix('_first')} {root}/runs/nano/{name}.py --out RUN/{name} --resume"
         for name in names
@@ -278,14 +347,15 @@ def test_the_script_for_a_gpu_does_what_is_next_until_its_time_is_up(root, tmp_p
         )  # fmt: skip
         return done.returncode, calls.read_text().splitlines()
 
+    stages, stopped = list(STAGES), list(STAGES).index("latents")
     status, lines = call("latents")  # which stops when its time is up
     assert status == 130
-    assert [line.split()[1] for line in lines] == list(STAGES)[:4]
+    assert [line.split()[1] for line in lines] == stages[: stopped + 1]
     for line in lines:
         words = cli.build_parser().parse_args(line.split())
         assert (words.device, words.resume) == ("cuda", True) and words.minutes >= 8
     assert call("nothing", minutes=0) == (130, [])
     status, lines = call("nothing")
     assert status == 0
-    assert [line.split()[1] for line in lines[:-1]] == list(STAGES)[3:]
+    assert [line.split()[1] for line in lines[:-1]] == stages[stopped:]
     assert lines[-1] == f"assemble {run} -o {run}/small"

@@ -1,9 +1,8 @@
-"""The text encoder's own training: the key is what was said, nothing else is asked, runs resume."""
+"""The text encoder's own training: nothing is asked but what was said, runs resume."""
 
 from __future__ import annotations
 
 import json
-import random
 from dataclasses import replace
 
 import pytest
@@ -13,19 +12,16 @@ import torch.nn.functional as F
 from kineograph.presets import TINY
 from kineograph.train.engine import Engine, train
 from kineograph.train.recipe import Schedule, TextRecipe
-from kineograph.train.text import (
-    OBJECT_FACTS,
-    SCENE_FACTS,
-    UNASKED,
-    Reader,
-    TextTask,
-    answer_key,
-    reading_loss,
-)
+from kineograph.train.text import Reader, TextTask, reading_loss
+from kineograph.train.world1 import FirstWorld
+from kineograph.train.world2 import SecondWorld
 from kineograph.weights.files import load_weights
-from kineograph.world.captions import caption_with_facts, facts
+from kineograph.world.captions import facts
 from kineograph.world.draw import draw_scene
 from kineograph.world.scene import COLOURS
+
+WORLD = FirstWorld()
+QUESTIONS = [WORLD.questions, SecondWorld().questions]
 
 RECIPE = TextRecipe(
     "tiny", Schedule(4, warmup=2, log_every=2, validate_every=100), batch=4, validation_captions=4
@@ -44,53 +40,24 @@ def run(make, tmp_path_factory):
     return folder
 
 
-def told(key: list[int]) -> dict[str, str]:
-    """What a key says, by fact; an object's facts stand under its colour."""
-    names = [f"{c}.{n}" for c in COLOURS for n in OBJECT_FACTS] + list(SCENE_FACTS)
-    values = list(OBJECT_FACTS.values()) * len(COLOURS) + list(SCENE_FACTS.values())
-    return {n: v[a - 1] for n, v, a in zip(names, values, key, strict=True) if a > 0}
-
-
-def test_the_key_is_what_the_caption_states():
-    for seed in range(60):
-        scene = draw_scene(seed)
-        _, said = caption_with_facts(scene, "en", random.Random(seed))
-        colours = [thing.colour for thing in scene.objects]
-        wanted = {}
-        for fact in said:
-            head, _, name = fact.partition(".")
-            if not head.startswith("object"):
-                wanted[fact] = facts(scene)[fact]
-                continue
-            colour = colours[int(head.removeprefix("object"))]
-            if name == "colour":
-                wanted[f"{colour}.colour"] = "said"
-            elif f"{head}.colour" in said and colours.count(colour) == 1:
-                wanted[f"{colour}.{name}"] = facts(scene)[fact]
-        assert told(answer_key(scene, said)) == wanted
-
-
-def test_nothing_is_asked_of_a_colour_that_is_not_said():
-    scene = draw_scene(0, count=1)
-    key = answer_key(scene, frozenset({"object0.shape"}))
-    objects = torch.tensor(key[: -len(SCENE_FACTS)]).view(len(COLOURS), -1)
-    assert (objects[:, 0] == 0).all() and (objects[:, 1:] == UNASKED).all()
-
-
 def test_what_is_not_asked_costs_nothing_and_what_is_wrong_does():
     scene = draw_scene(0, count=1)
-    key = torch.tensor([answer_key(scene, frozenset(facts(scene)))])
+    key = torch.tensor([WORLD.answers(scene, frozenset(facts(scene)))])
     logits = F.one_hot(key.clamp_min(0), 12) * 20.0
     loss, right = reading_loss(logits, key)
     assert loss < 1e-3 and right.all()
-    at = 1 + len(OBJECT_FACTS) * COLOURS.index(scene.objects[0].colour)  # its shape
+    each = len(WORLD.questions.of_objects)
+    at = 1 + each * COLOURS.index(scene.objects[0].colour)  # its shape
     logits[0, at] = logits[0, at].roll(1)
     loss, right = reading_loss(logits, key)
     assert loss > 0.1 and (~right).nonzero().tolist() == [[0, at]]
 
 
-def test_a_question_has_no_answer_but_its_own():
-    reader = Reader(16)
+@pytest.mark.parametrize("questions", QUESTIONS, ids=["first", "second"])
+def test_a_question_has_no_answer_but_its_own(questions):
+    reader = Reader(16, questions)
+    count = len(questions.colours) * len(questions.of_objects) + len(questions.of_scenes)
+    assert len(reader.widths) == count
     mask = torch.ones(2, 5, dtype=torch.bool)
     logits = reader(torch.randn(2, 5, 16), mask)
     for i, width in enumerate(reader.widths):
@@ -99,7 +66,7 @@ def test_a_question_has_no_answer_but_its_own():
 
 
 def test_padding_is_not_read():
-    reader, encoded = Reader(16), torch.randn(1, 5, 16)
+    reader, encoded = Reader(16, WORLD.questions), torch.randn(1, 5, 16)
     mask = torch.tensor([[True, True, True, False, False]])
     short = reader(encoded[:, :3], mask[:, :3])
     assert torch.allclose(reader(encoded, mask), short, atol=1e-5)
@@ -116,6 +83,29 @@ def test_a_finished_run_has_the_encoder_without_the_reader(run):
     assert config == TINY.text
     assert "TextRecipe" in metadata["recipe"]
     assert not any("reader" in name for name in tensors)
+
+
+def test_some_batches_are_in_words_that_no_clip_is_captioned_with(make, tmp_path, monkeypatch):
+    phrasings: list[str] = []
+    honest = FirstWorld.caption
+
+    def caption(self, scene, rng, **settings):
+        phrasings.append(settings["phrasing"])
+        return honest(self, scene, rng, **settings)
+
+    monkeypatch.setattr(FirstWorld, "caption", caption)
+    task = make(batch=1, text_only_share=0.33)
+    for step in range(40):
+        task.loss(step)
+    assert set(phrasings) == {"trained", "text"} and 5 < phrasings.count("text") < 22
+    for share, phrasing in ((0.0, "trained"), (1.0, "text")):
+        phrasings.clear()
+        make(text_only_share=share).loss(0)
+        assert phrasings == [phrasing] * RECIPE.batch
+    phrasings.clear()
+    with torch.no_grad():
+        task.validate(tmp_path, 0)
+    assert phrasings == ["trained"] * 4 + ["held"] * 4
 
 
 def test_validation_tells_what_is_read_in_known_and_held_wordings(run):

@@ -10,11 +10,11 @@ import torch
 
 from kineograph.models.upsampler import VideoUpsampler
 from kineograph.presets import TINY
-from kineograph.train import upsampler
 from kineograph.train.clips import psnr, validation_scenes
 from kineograph.train.engine import Engine, train
 from kineograph.train.recipe import Schedule, UpsamplerRecipe
 from kineograph.train.upsampler import UpsamplerTask, enlarge
+from kineograph.train.world1 import FirstWorld
 from kineograph.weights.files import load_weights
 
 RECIPE = UpsamplerRecipe(
@@ -32,7 +32,7 @@ def run(tiny_vae, tmp_path_factory):
     """A finished run of two steps; its validation clip has one frame instead of nine."""
     folder = tmp_path_factory.mktemp("upsampler")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(upsampler, "NUM_FRAMES", 2)
+        patch.setattr(FirstWorld, "num_frames", 2)
         assert train(UpsamplerTask(RECIPE, tiny_vae), folder, resume=False)
     return folder
 
@@ -40,7 +40,7 @@ def run(tiny_vae, tmp_path_factory):
 def test_a_stopped_run_ends_in_the_bits_of_one_left_alone(
     run, tiny_vae, tmp_path, monkeypatch, same_state
 ):
-    monkeypatch.setattr(upsampler, "NUM_FRAMES", 2)
+    monkeypatch.setattr(FirstWorld, "num_frames", 2)
     assert not train(UpsamplerTask(RECIPE, tiny_vae), tmp_path, resume=False, stop_after=1)
     engine = Engine(UpsamplerTask(RECIPE, tiny_vae), tmp_path)
     engine.load()
@@ -66,7 +66,7 @@ def test_a_finished_run_says_what_it_gains_over_bicubic(run):
 
 def test_a_pair_is_one_scene_small_through_the_vae_and_large(tiny_vae):
     task = UpsamplerTask(RECIPE, tiny_vae)
-    scenes, times = validation_scenes(1), np.array([0.5])
+    scenes, times = validation_scenes(task.world, 1), np.array([0.5])
     small, large = task._pair(scenes, times, None)
     assert (small.shape, large.shape) == ((1, 3, 1, 64, 64), (1, 3, 1, 256, 256))
     assert not small.requires_grad

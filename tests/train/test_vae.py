@@ -14,8 +14,8 @@ from kineograph.presets import TINY
 from kineograph.train.engine import Engine, train
 from kineograph.train.recipe import Schedule, VaeRecipe
 from kineograph.train.vae import VaeTask, reconstruction_loss
+from kineograph.train.world1 import FirstWorld
 from kineograph.weights.files import build, load_weights
-from kineograph.world.draw import NUM_FRAMES
 
 RECIPE = VaeRecipe(
     "tiny",
@@ -103,7 +103,8 @@ def test_muon_steps_the_inner_kernels_alone():
 
 def test_the_last_part_of_a_run_is_on_whole_clips_in_half_the_batch():
     task = VaeTask(replace(RECIPE, batch=2, whole_share=0.5))
-    assert [task._video(step).shape[:3] for step in (1, 2)] == [(2, 3, 5), (1, 3, NUM_FRAMES)]
+    whole = FirstWorld.num_frames
+    assert [task._video(step).shape[:3] for step in (1, 2)] == [(2, 3, 5), (1, 3, whole)]
 
 
 def test_batches_around_objects_have_as_many_pixels():
@@ -111,6 +112,15 @@ def test_batches_around_objects_have_as_many_pixels():
     assert task._video(0).shape == (8, 3, 5, 32, 32)
     some = VaeTask(replace(RECIPE, object_share=0.5))
     assert {some._video(step).shape[0] for step in range(8)} == {1, 4}
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_batches_are_functions_of_the_step(share):
+    task, again = (VaeTask(replace(RECIPE, object_share=share)) for _ in range(2))
+    video = task._video(3)
+    assert torch.equal(video, again._video(3))
+    other = task._video(4)
+    assert other.shape != video.shape or not torch.equal(video, other)
 
 
 def test_a_run_may_begin_with_finished_weights(run):

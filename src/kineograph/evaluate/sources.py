@@ -33,6 +33,7 @@ from kineograph.generate import (
     guided_velocity,
     initial_noise,
     to_frames,
+    with_controls,
 )
 from kineograph.media.files import atomic_write
 from kineograph.models.conditioning import Conditioning
@@ -241,12 +242,14 @@ def generate_batch(
         resolve(GenerationRequest(p.text, aspect_ratio=aspect_ratio, seed=p.seed), spec)
         for p in prompts
     ]
-    context = torch.cat([encode_prompt(pipeline, r.prompt) for r in asked])
-    negative = encode_prompt(pipeline, asked[0].negative_prompt).expand_as(context)
+    context = torch.cat([with_controls(pipeline, encode_prompt(pipeline, r.prompt)) for r in asked])
+    negative = with_controls(pipeline, encode_prompt(pipeline, asked[0].negative_prompt))
+    negative = negative.expand_as(context)
     noise = torch.cat([initial_noise(pipeline, r) for r in asked])
-    velocity = guided_velocity(pipeline, Conditioning(context), negative, spec.guidance_scale)
-    state = start(noise, spec.solver)
-    *_, last = sample(velocity, state, make_sigmas(spec.steps, spec.shift))
+    sigmas = make_sigmas(spec.steps, spec.shift)
+    conditioning = Conditioning(context)
+    velocity = guided_velocity(pipeline, conditioning, negative, spec.guidance_scale, sigmas)
+    *_, last = sample(velocity, start(noise, spec.solver), sigmas)
     video = torch.cat(list(decode(pipeline, last.x)), 2)
     size = spec.sizes[aspect_ratio]
     return [to_frames(clip[None], size.height, size.width) for clip in video]

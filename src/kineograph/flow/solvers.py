@@ -104,10 +104,10 @@ def _unipc(velocity: Tensor, state: SamplerState, sigmas: Sequence[float]) -> Sa
     """
     i, x = state.index, state.x
     x0 = x - sigmas[i] * velocity
-    if i > 0:
+    if state.history:
         x = _unipc_correct(x0, state, sigmas)
     change = x0 - x
-    if 0 < i < len(sigmas) - 2:
+    if state.history and i < len(sigmas) - 2:
         before, here, after = (_log_snr(sigmas[j]) for j in (i - 1, i, i + 1))
         change = change + (after - here) / (here - before) / 2 * (x0 - state.history[1])
     next_x = x + (1 - sigmas[i + 1] / sigmas[i]) * change

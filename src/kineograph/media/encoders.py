@@ -187,11 +187,30 @@ class PngEncoder:
         """Nothing is open."""
 
 
+class ImageEncoder:
+    """One picture without loss, PNG."""
+
+    def __init__(self, path: Path, fps: Fraction, width: int, height: int) -> None:
+        self._path, self._frames = path, 0
+
+    def add(self, picture: UInt8[ndarray, "h w 3"]) -> None:
+        assert self._frames == 0, "one picture has one frame"
+        Image.fromarray(picture).save(self._path, format="PNG")
+        self._frames += 1
+
+    def finish(self) -> None:
+        """Nothing is left to write."""
+
+    def abandon(self) -> None:
+        """Nothing is open."""
+
+
 ENCODERS: dict[str, Callable[[Path, Fraction, int, int], Encoder]] = {
     "mp4": partial(StreamEncoder, MP4),
     "webm": partial(StreamEncoder, WEBM),
     "gif": GifEncoder,
     "png": PngEncoder,
+    "image": ImageEncoder,
 }
 # Every other format repeats itself as it is.
 REPEATABLE_ENCODERS = ENCODERS | {"mp4": partial(StreamEncoder, REPEATABLE_MP4)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from pathlib import Path
 
@@ -59,26 +60,35 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> UInt8[ndarray,
 
 
 def fit_image(
-    image: UInt8[ndarray, "h w 3"], height: int, width: int
+    image: UInt8[ndarray, "h w 3"],
+    height: int,
+    width: int,
+    visible: tuple[float, float] | None = None,
 ) -> Float[Tensor, "3 height width"]:
     """Cut the middle of `image` to the ratio of `height` to `width` and resize it to that size.
 
     Shrinking averages the exact area behind each pixel, enlarging is bicubic. Values are in
-    [-1, 1].
+    [-1, 1]. Where only the middle (`visible`: height, width) will be seen, the cut is made to that;
+    the rim is what lies around it in the image, or the image's edge drawn out.
     """
     h, w, _ = image.shape
-    scale = min(h / height, w / width)  # pixels of the image for one of ours
+    seen_height, seen_width = (height, width) if visible is None else visible
+    scale = min(h / seen_height, w / seen_width)  # pixels of the image for one of ours
     top, left = (h - height * scale) / 2, (w - width * scale) / 2
+    rows, columns = (max(0, math.ceil(-margin - 1e-6)) for margin in (top, left))
+    if rows or columns:
+        image = np.pad(image, ((rows, rows), (columns, columns), (0, 0)), mode="edge")
+        h, w, top, left = h + 2 * rows, w + 2 * columns, top + rows, left + columns
     if scale < 1:
         resized = Image.fromarray(image).resize(
             (width, height), Image.Resampling.BICUBIC, (left, top, w - left, h - top)
         )
         pixels = rearrange(torch.from_numpy(np.array(resized)).float(), "h w c -> c h w")
     else:
-        rows, columns = _area_weights(h, top, scale, height), _area_weights(w, left, scale, width)
+        down, along = _area_weights(h, top, scale, height), _area_weights(w, left, scale, width)
         channels = rearrange(torch.from_numpy(np.array(image)), "h w c -> c h w")
         # One channel at a time: a large photo as floats takes four times its size.
-        pixels = torch.stack([rows @ channel.float() @ columns.T for channel in channels])
+        pixels = torch.stack([down @ channel.float() @ along.T for channel in channels])
     return pixels / 127.5 - 1
 
 

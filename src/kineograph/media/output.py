@@ -10,38 +10,16 @@ from pathlib import Path
 
 from kineograph.errors import RequestError
 from kineograph.media.files import refuse_os_errors, resolve_output
-from kineograph.request import FORMATS
+from kineograph.request import infer_format
 
-MAX_FPS = {"mp4": 240, "webm": 240, "gif": 50, "png": 240}  # viewers slow a faster gif down
+# Viewers slow a faster gif down.
+MAX_FPS = {"mp4": 240, "webm": 240, "gif": 50, "png": 240, "image": 240}
 MAX_SIDE = 8192
 EVEN_FORMATS = ("mp4", "webm")  # 4:2:0 keeps one chroma sample for two by two pixels
 # Generous, to refuse a hopeless disk and not a tight one. Measured at 320x180: 0.13 bytes a
 # pixel for a hand-held camera in mp4, 0.6 in gif; PNG can always need all 3.
-BYTES_PER_PIXEL = {"mp4": 0.25, "webm": 0.25, "gif": 1.0, "png": 3.0}
+BYTES_PER_PIXEL = {"mp4": 0.25, "webm": 0.25, "gif": 1.0, "png": 3.0, "image": 3.0}
 LEAST_FREE_BYTES = 1 << 20
-
-
-def infer_format(path: str | Path, format: str | None = None) -> str:
-    """Return the format that a path asks for: by its suffix, or png for a trailing slash.
-
-    Raises:
-        RequestError: the suffix is unknown, or says something other than `format`.
-    """
-    if format is not None and format not in FORMATS:
-        raise RequestError(f"unknown output format {format!r}; allowed: {', '.join(FORMATS)}")
-    suffix = Path(path).suffix.lower().removeprefix(".")
-    if str(path).endswith("/"):
-        suffix = "png"
-    elif format == "png" and suffix not in FORMATS:
-        return format
-    elif suffix == "png" or suffix not in FORMATS:
-        raise RequestError(
-            f"unknown output format of {str(path)!r}; a name ends in .mp4, .webm or .gif, "
-            "or in / for a folder of PNG frames"
-        )
-    if format not in (None, suffix):
-        raise RequestError(f"output {str(path)!r} is {suffix}, but the format is {format}")
-    return suffix
 
 
 def check_output(
@@ -62,7 +40,7 @@ def check_output(
         RequestError: the format is unknown, the folder is missing or cannot be written to, a
             folder or a device has the name, the disk is full, or the format cannot hold the clip.
     """
-    format = infer_format(path, format)
+    format = infer_format(str(path), format)
     if fps is not None and not 1 <= fps <= MAX_FPS[format]:  # NaN compares false as well
         raise RequestError(f"fps is {fps}; allowed for {format}: 1 to {MAX_FPS[format]}")
     for name, side in (("height", height), ("width", width)):

@@ -5,7 +5,9 @@ patching, row-major), g groups of tokens that share a noise level (1, the frames
 d model channels, l context tokens, k context channels.
 
 Parameter names are those of the original Wan files; `weights/keymaps.py` has the table
-to diffusers. An image embedder (Wan 2.1 I2V) would add its tokens to the context.
+to diffusers. An image embedder (Wan 2.1 I2V) would add its tokens to the context. Where a
+config has controls, the last rows of a context are numbers (`control_rows`) with an embedding
+of their own.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -23,6 +26,8 @@ from kineograph.nn.embed import sigma_embedding
 from kineograph.nn.norm import RMSNorm, layer_norm, work_dtype
 from kineograph.nn.rope import RopeCache
 from kineograph.spec import DiTConfig
+
+HIDDEN = -1e4  # the score of a control that is not given
 
 
 def norm_modulate(
@@ -43,6 +48,21 @@ def gated_add(
     """Return x + update * gate, each group of tokens with its own gate."""
     groups = update.to(gate.dtype).unflatten(1, (gate.shape[1], -1))
     return (x + (groups * gate[:, :, None]).flatten(1, 2)).to(x.dtype)
+
+
+def control_rows(
+    values: Float[Tensor, "b k"], dim: int
+) -> Float[Tensor, "b k d"]:
+    """Return numbers, in units of their controls, as rows of a context: which it is, how much.
+
+    NaN stands for a number that is not given: its row is all zeros, and no token will see it.
+    """
+    k = values.shape[1]
+    assert 3 * k <= dim, "a context row has no room for so many controls"
+    value = values.nan_to_num()
+    features = torch.stack([(~values.isnan()).to(value.dtype), value, value.abs()], 1)
+    rows = features[:, :, :, None] * torch.eye(k, dtype=values.dtype, device=values.device)
+    return F.pad(rearrange(rows, "b s k j -> b k (s j)"), (0, dim - 3 * k))
 
 
 class Block(nn.Module):
@@ -108,9 +128,17 @@ class VideoDiT(nn.Module):
         self.text_embedding = nn.Sequential(
             nn.Linear(config.text_dim, dim), TanhGELU(), nn.Linear(dim, dim)
         )
+        if config.num_controls:
+            self.control_embedding = nn.Sequential(
+                nn.Linear(3 * config.num_controls, dim), nn.SiLU(), nn.Linear(dim, dim)
+            )
         self.time_embedding = nn.Sequential(
             nn.Linear(config.freq_dim, dim), nn.SiLU(), nn.Linear(dim, dim)
         )
+        if config.flow_map:
+            self.way_embedding = nn.Sequential(
+                nn.Linear(config.freq_dim, dim), nn.SiLU(), nn.Linear(dim, dim)
+            )
         self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.head = Head(config)
@@ -123,14 +151,19 @@ class VideoDiT(nn.Module):
         sigma: Float[Tensor, "b *g"],
         context: Float[Tensor, "b l k"],
         context_bias: Float[Tensor, "b l"] | None = None,
+        to: Float[Tensor, "b *g"] | None = None,
     ) -> Float[Tensor, "b o t h w"]:
         """Return the velocity at `latent`, in its dtype.
 
         `sigma` in [0, 1] is one number a clip (b,), a latent frame (b, t) or a token (b, n).
         `context` is zero-padded to `config.text_len` by the caller and not masked, as in Wan;
-        `context_bias` is added to the scores of its tokens in every cross-attention (training
-        keeps the padding away at first).
+        `control_rows` follow it where the config has controls. `context_bias` is added to the
+        scores of its tokens in every cross-attention (training keeps the padding away at
+        first). A flow map returns the mean velocity of the way down to the noise levels `to`,
+        given as `sigma` is; without them, and in any other model, it is the velocity at
+        `sigma` itself.
         """
+        assert to is None or self.config.flow_map, "only a flow map is told where a step ends"
         sizes = zip(latent.shape[2:], self.config.patch_size, strict=True)
         assert all(size % patch == 0 for size, patch in sizes), "the grid is no multiple of a patch"
         # The sum of all updates keeps the latent's dtype: float32 under autocast.
@@ -138,8 +171,11 @@ class VideoDiT(nn.Module):
         t, h, w = x.shape[2:]
         x = rearrange(x, "b d t h w -> b (t h w) d")
         embedding = self._embed_sigma(sigma if sigma.ndim == 2 else sigma[:, None])
+        if self.config.flow_map:
+            way = torch.zeros_like(sigma) if to is None else sigma - to
+            embedding = embedding + self._embed_way(way if way.ndim == 2 else way[:, None])
         modulation = rearrange(self._project_time(embedding), "b g (s d) -> b g s d", s=6)
-        context = self.text_embedding(context)
+        context, context_bias = self._embed_context(context, context_bias)
         rope = self.rope((t, h, w), x.device)
         for block in self.blocks:
             x = block(x, modulation, context, rope, context_bias)
@@ -150,12 +186,39 @@ class VideoDiT(nn.Module):
             t=t, h=h, w=w, pt=pt, ph=ph, pw=pw,
         )  # fmt: skip
 
+    def _embed_context(
+        self, context: Float[Tensor, "b l k"], bias: Float[Tensor, "b l"] | None
+    ) -> tuple[Float[Tensor, "b m d"], Float[Tensor, "b m"] | None]:
+        """Embed text and controls; those that are not given are hidden, or not there at all."""
+        number = self.config.num_controls
+        if not number:
+            return self.text_embedding(context), bias
+        text, rows = context[:, :-number], context[:, -number:, : 3 * number]
+        given = rows[..., :number].any(2)
+        if not bool(given.any()):
+            return self.text_embedding(text), None if bias is None else bias[:, :-number]
+        hidden = torch.where(given, 0.0, HIDDEN)
+        if bias is None:
+            bias = F.pad(hidden, (text.shape[1], 0))
+        else:
+            bias = torch.cat((bias[:, :-number], hidden.to(bias.dtype)), 1)
+        return torch.cat((self.text_embedding(text), self.control_embedding(rows)), 1), bias
+
     def _embed_sigma(self, sigma: Tensor) -> Tensor:
         """Embed noise levels (b, g) as (b, g, d), in float32 even under autocast."""
         with torch.autocast(sigma.device.type, enabled=False):
             dtype = next(self.time_embedding.parameters()).dtype
             wave = sigma_embedding(sigma, self.config.freq_dim)
             embedding: Tensor = self.time_embedding(wave.to(dtype))
+        return embedding
+
+    def _embed_way(self, way: Tensor) -> Tensor:
+        """Embed how far steps go, as `_embed_sigma` does; no way at all adds nothing."""
+        with torch.autocast(way.device.type, enabled=False):
+            dtype = next(self.way_embedding.parameters()).dtype
+            wave = sigma_embedding(torch.stack((way, torch.zeros_like(way))), self.config.freq_dim)
+            far, none = self.way_embedding(wave.to(dtype))
+            embedding: Tensor = far - none
         return embedding
 
     def _project_time(self, embedding: Tensor) -> Tensor:
@@ -189,5 +252,9 @@ class VideoDiT(nn.Module):
             if isinstance(module, Block):
                 nn.init.zeros_(module.cross_attn.o.weight)
                 nn.init.zeros_(module.modulation)
+        if self.config.flow_map:
+            last = self.way_embedding[2]
+            assert isinstance(last, nn.Linear)
+            nn.init.zeros_(last.weight)  # before it has learnt of ways it is plain rectified flow
         nn.init.zeros_(self.head.head.weight)
         nn.init.zeros_(self.head.modulation)

@@ -9,12 +9,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from kineograph.spec import ModelSpec
-from kineograph.world.draw import BASE_SIZES, CLIP_TIMES, FPS, NUM_FRAMES, draw_scene
-from kineograph.world.render import CPU, render
-from kineograph.world.scene import Scene
+from kineograph.train.worlds import Scene, World
+from kineograph.world.render import CPU
 
-CROP_SIDE = 32  # base pixels of a square around an object
 VALIDATION_SEED = 1 << 40  # scenes of validation and evaluation start here, training below
 
 
@@ -28,58 +25,46 @@ def to_uint8(video: Float[Tensor, "b 3 t h w"]) -> UInt8[Tensor, "b t h w 3"]:
     return video.clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8).permute(0, 2, 3, 4, 1)
 
 
-def base_scale(spec: ModelSpec) -> int:
-    """Return how many pixels of a model's base size make a base pixel of the world."""
-    return spec.sizes["1:1"].height // BASE_SIZES["1:1"][0]
+def clip_times(world: World) -> np.ndarray:
+    """Return when the frames of a clip are, in seconds."""
+    return np.arange(world.num_frames) / world.fps
 
 
-def choose_ratio(rng: random.Random, square_share: float) -> str:
+def choose_ratio(rng: random.Random, square_share: float, world: World) -> str:
     """Draw an aspect ratio: 1:1 with `square_share`, the others evenly."""
     if rng.random() < square_share:
         return "1:1"
-    return rng.choice([r for r in BASE_SIZES if r != "1:1"])
+    return rng.choice([r for r in world.ratios if r != "1:1"])
 
 
-def _draw_batch(
-    seed: int, step: int, batch: int, num_frames: int, square_share: float
+def draw_batch(
+    world: World, seed: int, step: int, batch: int, num_frames: int, square_share: float
 ) -> tuple[list[Scene], np.ndarray]:
     """Draw training scenes of one aspect ratio and times (s) within their clips."""
     rng = random.Random(f"clips {seed} {step}")
-    ratio = choose_ratio(rng, square_share)
+    ratio = choose_ratio(rng, square_share, world)
     count = rng.choices((1, 2, 3), (0.5, 0.38, 0.12))[0]  # one kernel a batch: one count a batch
     scenes = [
-        draw_scene(rng.randrange(VALIDATION_SEED), aspect_ratio=ratio, count=count)
+        world.draw(rng.randrange(VALIDATION_SEED), aspect_ratio=ratio, count=count)
         for _ in range(batch)
     ]
-    first = rng.uniform(0, (NUM_FRAMES - num_frames) / FPS)
-    return scenes, first + np.arange(num_frames) / FPS
-
-
-def random_clips(
-    seed: int, step: int, batch: int, num_frames: int, square_share: float, *, compiled: bool,
-    scale: int = 1, device: torch.device = CPU,
-) -> UInt8[Tensor, "b t h w 3"]:  # fmt: skip
-    """Render a batch of crops in time of training scenes, all of one aspect ratio."""
-    scenes, times = _draw_batch(seed, step, batch, num_frames, square_share)
-    return render_clips(scenes, scale=scale, compiled=compiled, times=times, device=device)
+    first = rng.uniform(0, (world.num_frames - num_frames) / world.fps)
+    return scenes, first + np.arange(num_frames) / world.fps
 
 
 def object_crops(
-    seed: int, step: int, batch: int, num_frames: int, square_share: float, *, compiled: bool,
-    scale: int = 1, device: torch.device = CPU,
+    video: UInt8[Tensor, "n t h w 3"], owners: UInt8[Tensor, "n t h w"], batch: int, side: int,
+    rng: random.Random,
 ) -> UInt8[Tensor, "b t s s 3"]:  # fmt: skip
-    """Render a batch of squares of 32 base pixels that hold an object in one frame at least.
+    """Cut squares out of clips, each of which holds an object in one frame at least.
 
-    A window stands still for the time of its clip, and each clip gives two of them.
+    A window stands still for the time of its clip; the clips give equally many.
     """
-    scenes, times = _draw_batch(seed, step, (batch + 1) // 2, num_frames, square_share)
-    video, ids = render_seen(scenes, scale=scale, compiled=compiled, times=times, device=device)
-    height, width = ids.shape[2:]
-    rng, side = random.Random(f"crops {seed} {step}"), CROP_SIDE * scale
+    frames, height, width = owners.shape[1:]
     crops = []
     for i in range(batch):
-        clip, seen = video[i // 2], ids[i // 2]
-        places = (seen[rng.randrange(num_frames)] > 0).nonzero()
+        clip, seen = video[i * len(video) // batch], owners[i * len(video) // batch]
+        places = (seen[rng.randrange(frames)] > 0).nonzero()
         # where all objects are out of sight at that time, anywhere
         middle = [rng.randrange(height), rng.randrange(width)]
         if len(places) > 0:
@@ -92,31 +77,21 @@ def object_crops(
     return torch.stack(crops)
 
 
-def validation_scenes(count: int, *, ratio: str = "1:1", split: str = "train") -> list[Scene]:
+def validation_scenes(world: World, count: int, *, ratio: str = "1:1") -> list[Scene]:
     """Return the first scenes of the validation range."""
-    return [
-        draw_scene(VALIDATION_SEED + i, aspect_ratio=ratio, split=split) for i in range(count)
-    ]
+    return [world.draw(VALIDATION_SEED + i, aspect_ratio=ratio) for i in range(count)]
 
 
 def render_seen(
-    scenes: list[Scene], *, scale: int = 1, compiled: bool = False, times: np.ndarray = CLIP_TIMES,
-    device: torch.device = CPU,
+    world: World, scenes: list[Scene], *, scale: int = 1, compiled: bool = False,
+    times: np.ndarray | None = None, device: torch.device = CPU,
 ) -> tuple[UInt8[Tensor, "b t h w 3"], UInt8[Tensor, "b t h w"]]:  # fmt: skip
     """Render clips of scenes that share an aspect ratio, and which object each pixel shows.
 
-    Objects count from 1; 0 is the background.
+    `times` (s) are those of whole clips unless given. Objects count from 1; 0 is the background.
     """
-    height, width = (scale * side for side in BASE_SIZES[scenes[0].aspect_ratio])
-    return render(scenes, times, height, width, scale=scale, compiled=compiled, device=device)
-
-
-def render_clips(
-    scenes: list[Scene], *, scale: int = 1, compiled: bool = False, times: np.ndarray = CLIP_TIMES,
-    device: torch.device = CPU,
-) -> UInt8[Tensor, "b t h w 3"]:  # fmt: skip
-    """Render whole clips of scenes that share an aspect ratio."""
-    return render_seen(scenes, scale=scale, compiled=compiled, times=times, device=device)[0]
+    when = clip_times(world) if times is None else times
+    return world.render(scenes, when, scale=scale, compiled=compiled, device=device)
 
 
 def psnr(a: Float[Tensor, "b *n"], b: Float[Tensor, "b *n"]) -> Float[Tensor, " b"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from kineograph.flow.path import add_noise
 from kineograph.flow.sigmas import make_sigmas
 from kineograph.flow.solvers import sample, start
 from kineograph.media.sheet import contact_sheet, save_png
-from kineograph.models.dit import VideoDiT
+from kineograph.models.dit import VideoDiT, control_rows
 from kineograph.models.text import TextEncoder, encode_context
 from kineograph.models.tokenizer import Tokenizer
 from kineograph.models.vae import VideoVAE
@@ -29,10 +30,9 @@ from kineograph.train.engine import step_generator
 from kineograph.train.facts import FactHead, fact_loss
 from kineograph.train.latents import read_latents
 from kineograph.train.recipe import DiTRecipe
+from kineograph.train.worlds import Scene, world_of
 from kineograph.weights.files import build, save_weights
-from kineograph.world.captions import Language, caption
 from kineograph.world.render import CPU
-from kineograph.world.scene import WORLD_VERSION, Scene
 
 VALIDATION_SIGMAS = (0.1, 0.3, 0.5, 0.7, 0.9)
 PADDING_BIAS = 10.0  # what hidden padding loses of its score: all but exp(-10) of its weight
@@ -78,9 +78,11 @@ class DiTTask:
         self.recipe, self.schedule, self.device = recipe, recipe.schedule, device
         self.spec = get_preset(recipe.model)
         self.tokenizer = Tokenizer.load(tokenizer, self.spec.dit.text_len)
-        buckets, self.held, self.statistics = read_latents(latents)
+        self.world = world_of(self.spec)
+        buckets, self.held, self.statistics = read_latents(latents, self.world)
         self.clips = [b for b in buckets if b.latent.shape[2] > 1]
-        self.images = [b for b in buckets if b.latent.shape[2] == 1]
+        # The first latent frame of a clip is a frame by itself, too.
+        self.images = [b for b in buckets if b.latent.shape[2] == 1] or self.clips
         self._check(latents)
         generator = torch.Generator().manual_seed(recipe.schedule.seed)
         self.dit = VideoDiT(self.spec.dit)
@@ -88,7 +90,7 @@ class DiTTask:
         parts: dict[str, nn.Module] = {"dit": self.dit}
         self.tokens = torch.empty(0)  # of the block from which facts are named
         if recipe.fact_weight:
-            parts["facts"] = self.facts = FactHead(self.spec.dit, generator)
+            parts["facts"] = self.facts = FactHead(self.spec.dit, self.world, generator)
             self.dit.blocks[recipe.fact_block].register_forward_hook(self._keep_tokens)
         self.module: nn.Module = nn.ModuleDict(parts).to(device)
         self.text = build("text", text).requires_grad_(False).to(device)
@@ -104,11 +106,9 @@ class DiTTask:
     def _check(self, latents: Path) -> None:
         """Refuse a recipe that asks for more than a store holds, or for what a model has not."""
         r = self.recipe
-        if (r.image_steps or r.image_share) and not self.images:
-            raise RequestError(
-                f"{latents} holds no images; image_steps must be 0, not {r.image_steps}, "
-                f"and image_share 0, not {r.image_share}"
-            )
+        wanted, found = self.spec.dit.num_controls, self.held.numbers.shape[1]
+        if wanted != found:
+            raise RequestError(f"{latents} holds {found} numbers a clip; the model has {wanted}")
         asked = [("batch", r.batch, self.clips)]
         if r.short_steps:
             asked.append(("short_batch", r.short_batch, self.clips))
@@ -134,9 +134,9 @@ class DiTTask:
         self.tokens = tokens
 
     def _context(
-        self, captions: list[str], step: int
+        self, captions: list[str], step: int, numbers: Float[Tensor, "b k"] | None = None
     ) -> tuple[Float[Tensor, "b l d"], Float[Tensor, "b l"] | None]:
-        """Encode captions; return the context, and the bias of its tokens at a step.
+        """Encode captions and controls; return the context, and the bias of its tokens at a step.
 
         Zero padding is the easiest thing to attend to while the text is mere noise, and a model
         that has fled there never comes back (docs/log.md). So it is hidden at first, then let
@@ -148,26 +148,55 @@ class DiTTask:
             context = encode_context(self.text, ids, mask, self.spec.dit.text_len)
         hidden = self.recipe.padding_hidden * self.schedule.steps
         strength = min(1.0, max(0.0, 2 - step / hidden)) if hidden else 0.0
-        if strength == 0:
-            return context, None
+        bias = None
         if strength == 1:  # what nobody sees need not be there
-            return context[:, : mask.shape[1]], ~mask * -PADDING_BIAS
-        padding = F.pad(~mask, (0, context.shape[1] - mask.shape[1]), value=True)
-        return context, padding * (-PADDING_BIAS * strength)
+            longest = int(mask.sum(1).max())
+            context, bias = context[:, :longest], ~mask[:, :longest] * -PADDING_BIAS
+        elif strength > 0:
+            padding = F.pad(~mask, (0, context.shape[1] - mask.shape[1]), value=True)
+            bias = padding * (-PADDING_BIAS * strength)
+        return self._with_controls(context, bias, numbers)
+
+    def _with_controls(
+        self, context: Tensor, bias: Tensor | None, numbers: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Put the rows of the controls, none of them given unless `numbers` says so, behind."""
+        count = self.spec.dit.num_controls
+        if count:
+            if numbers is None:
+                numbers = torch.full((len(context), count), math.nan)
+            rows = control_rows(numbers.to(self.device), context.shape[2])
+            context = torch.cat((context, rows.to(context.dtype)), 1)
+            bias = None if bias is None else F.pad(bias, (0, count))
+        return context, bias
 
     def _captions(self, scenes: list[Scene], rng: random.Random) -> list[str]:
         r = self.recipe
         texts = []
         for scene in scenes:
-            language: Language = "zh" if rng.random() < r.chinese_share else "en"
-            text = caption(scene, language, rng, typo_rate=r.typo_rate)
+            text, _ = self.world.caption(
+                scene, rng, chinese_share=r.chinese_share, typo_rate=r.typo_rate
+            )
             texts.append("" if rng.random() < r.text_dropout else text)
         return texts
 
+    def _controls(self, numbers: Tensor, rng: random.Random) -> Float[Tensor, "b k"]:
+        """Leave controls out: all of a sample, or some of them."""
+        kept = numbers.clone()
+        for row in kept:
+            share = self.recipe.control_dropout if rng.random() < 0.5 else 1.0
+            for k in range(len(row)):
+                if rng.random() < share:
+                    row[k] = math.nan
+        return kept
+
     def _batch(
         self, step: int
-    ) -> tuple[Float[Tensor, "b c t h w"], UInt8[Tensor, "b t h w"], list[Scene], list[str]]:
-        """Return latents of one aspect ratio, none of them twice, their objects and captions.
+    ) -> tuple[
+        Float[Tensor, "b c t h w"], UInt8[Tensor, "b t h w"], Float[Tensor, "b k"], list[Scene],
+        list[str],
+    ]:  # fmt: skip
+        """Return latents of one aspect ratio, none twice, their objects, controls and captions.
 
         The first part of the run sees single frames, the next one the beginnings of clips: what
         things look like, and how they begin to move, is learnt from many of them in the time of
@@ -176,19 +205,20 @@ class DiTTask:
         r, rng = self.recipe, random.Random(f"dit {self.schedule.seed} {step}")
         buckets, batch, frames = self.clips, r.batch, None
         if step < r.image_steps or rng.random() < r.image_share:
-            buckets, batch = self.images, r.image_batch
+            buckets, batch, frames = self.images, r.image_batch, 1
         elif step < r.image_steps + r.short_steps:
             batch, frames = r.short_batch, r.short_frames
         bucket = rng.choices(buckets, [len(b.scenes) for b in buckets])[0]
         where = rng.sample(range(len(bucket.scenes)), batch)
         scenes = [bucket.scenes[i] for i in where]
         captions = self._captions(scenes, rng)
+        numbers = self._controls(bucket.numbers[where], rng)
         latent, objects = bucket.latent[where, :, :frames], bucket.objects[where, :frames]
-        return latent.float(), objects, scenes, captions
+        return latent.float(), objects, numbers, scenes, captions
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         r = self.recipe
-        x0, objects, scenes, captions = self._batch(step)
+        x0, objects, numbers, scenes, captions = self._batch(step)
         generator = step_generator(self.schedule.seed, step)
         b, t = x0.shape[0], x0.shape[2]
         sigma = sample_sigmas(b, t, generator, r.shift, r.uniform_share, r.per_frame_share)
@@ -199,7 +229,7 @@ class DiTTask:
             a.to(self.device) for a in (x0, objects, noise, sigma, known)
         )
         with torch.autocast(self.device.type, torch.bfloat16):
-            context, bias = self._context(captions, step)
+            context, bias = self._context(captions, step, numbers)
             velocity = self.dit(add_noise(x0, noise, sigma), sigma, context, bias)
         weight = (~known).float()
         # Small things cost little and matter most. In noise that hides where they are, a weight
@@ -212,7 +242,7 @@ class DiTTask:
             return loss, {}
         grid = (x0.shape[2], x0.shape[3], x0.shape[4])
         logits, camera = self.facts(self.tokens.float(), grid)
-        named, figures = fact_loss(logits, camera, objects, scenes)
+        named, figures = fact_loss(logits, camera, objects, scenes, self.world)
         return loss + r.fact_weight * named, {"flow_loss": float(loss.detach()), **figures}
 
     def validate(self, folder: Path, step: int) -> dict[str, float]:
@@ -223,11 +253,7 @@ class DiTTask:
         """
         count = self.recipe.validation_clips
         x0 = self.held.latent[:count].float().to(self.device)
-        rng = random.Random(0)
-        languages: tuple[Language, Language] = ("en", "zh")
-        captions = [
-            caption(s, languages[i % 2], rng) for i, s in enumerate(self.held.scenes[:count])
-        ]
+        captions = self._told(count)
         noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(1))
         noise = noise.to(self.device)
         result = {}
@@ -250,6 +276,14 @@ class DiTTask:
         self.bins = SigmaBins()
         self._sheet(folder / f"dit-{step:06d}.png", captions[:12], x0[:12], noise[:12])
         return result
+
+    def _told(self, count: int) -> list[str]:
+        """Return captions of the first clips for validation, every other one Chinese."""
+        rng = random.Random(0)
+        return [
+            self.world.caption(scene, rng, chinese_share=i % 2)[0]
+            for i, scene in enumerate(self.held.scenes[:count])
+        ]
 
     def _sheet(self, path: Path, captions: list[str], x0: Tensor, noise: Tensor) -> None:
         spec, dit = self.spec, self.dit
@@ -277,6 +311,6 @@ class DiTTask:
         self.bins = SigmaBins.from_dict(state["bins"])
 
     def finish(self, folder: Path) -> None:
-        metadata = {"world_version": str(WORLD_VERSION), "recipe": repr(self.recipe)}
+        metadata = {"world_version": str(self.world.version), "recipe": repr(self.recipe)}
         dtype = torch.bfloat16
         save_weights(folder / "dit.safetensors", self.dit, self.spec.dit, metadata, dtype)

@@ -21,32 +21,25 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from kineograph.spec import DiTConfig
-from kineograph.train.text import OBJECT_FACTS, UNASKED
-from kineograph.world.scene import CAMERA_MOVES, COLOURS, Scene
+from kineograph.train.worlds import UNASKED, Scene, World
 
-# What is asked of a cell; answer 0 is "there is no object here".
-MOVING_FACTS = ("motion", "direction")
-FACTS: dict[str, tuple[str, ...]] = {
-    name: COLOURS if name == "colour" else OBJECT_FACTS[name]
-    for name in ("shape", "colour", "material", "size", *MOVING_FACTS)
-}
 OBJECT_SHARE = 0.5  # of the loss of a fact: the cells with objects, a few among many
 
 
 class FactHead(nn.Module):
     """Reads facts of every latent cell, and the camera's move, from a block's tokens."""
 
-    def __init__(self, config: DiTConfig, generator: torch.Generator) -> None:
+    def __init__(self, config: DiTConfig, world: World, generator: torch.Generator) -> None:
         super().__init__()
         self.patch = config.patch_size
-        self.widths = [1 + len(answers) for answers in FACTS.values()]
+        self.widths = [1 + len(answers) for answers in world.seen.values()]
         self.net = nn.Sequential(
             nn.LayerNorm(config.dim),
             nn.Linear(config.dim, config.dim),
             nn.SiLU(),
             nn.Linear(config.dim, math.prod(self.patch) * sum(self.widths)),
         )
-        self.camera = nn.Linear(config.dim, len(CAMERA_MOVES))
+        self.camera = nn.Linear(config.dim, len(world.moves))
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight, generator=generator)
@@ -65,16 +58,18 @@ class FactHead(nn.Module):
         return list(logits.split(self.widths, 1)), self.camera(tokens.mean(1))
 
 
-def answer_tables(scenes: Sequence[Scene]) -> Int64[Tensor, "f b o"]:
-    """Return the answers to every fact of the background (column 0) and of each object."""
-    objects = max(len(scene.objects) for scene in scenes)
-    tables = torch.zeros(len(FACTS), len(scenes), 1 + objects, dtype=torch.long)
-    for fact, (name, answers) in enumerate(FACTS.items()):
-        for clip, scene in enumerate(scenes):
-            for i, thing in enumerate(scene.objects):
-                value = getattr(thing, name)
-                answer = UNASKED if value is None else 1 + answers.index(value)
-                tables[fact, clip, 1 + i] = answer
+def answer_tables(world: World, scenes: Sequence[Scene]) -> Int64[Tensor, "f b o"]:
+    """Return the answers to every fact of the background (column 0) and of each object.
+
+    Answer 0 is "there is no object here".
+    """
+    things = [world.things(scene) for scene in scenes]
+    tables = torch.zeros(len(world.seen), len(scenes), 1 + max(map(len, things)), dtype=torch.long)
+    for fact, (name, answers) in enumerate(world.seen.items()):
+        for clip, some in enumerate(things):
+            for i, thing in enumerate(some, 1):
+                value = thing[name]
+                tables[fact, clip, i] = UNASKED if value is None else 1 + answers.index(value)
     return tables
 
 
@@ -83,17 +78,18 @@ def fact_loss(
     camera: Float[Tensor, "b k"],
     cells: UInt8[Tensor, "b t h w"],
     scenes: Sequence[Scene],
+    world: World,
 ) -> tuple[Float[Tensor, ""], dict[str, float]]:
     """Return the mean cross-entropy over what is asked, and the shares named rightly.
 
     `cells` has the index of the object seen in each cell, from 1, and 0 where there is none.
     Of a single frame nothing is asked that takes time to be seen.
     """
-    tables = answer_tables(scenes).to(cells.device)
+    tables = answer_tables(world, scenes).to(cells.device)
     still = cells.shape[1] == 1
     losses, right = [], {}
-    for (name, table), scores in zip(zip(FACTS, tables, strict=True), logits, strict=True):
-        if still and name in MOVING_FACTS:
+    for (name, table), scores in zip(zip(world.seen, tables, strict=True), logits, strict=True):
+        if still and name in world.moving:
             continue
         key = table.gather(1, cells.flatten(1).long()).view(cells.shape)
         error = F.cross_entropy(scores.float(), key, ignore_index=UNASKED, reduction="none")
@@ -106,6 +102,6 @@ def fact_loss(
             hits = ((scores.detach().argmax(1) == key) * shown).sum() / shown.sum().clamp_min(1)
             right[f"{name}_named"] = float(hits)
     if not still:
-        moves = [CAMERA_MOVES.index(scene.camera.move) for scene in scenes]
+        moves = [world.moves.index(world.move(scene)) for scene in scenes]
         losses.append(F.cross_entropy(camera.float(), torch.tensor(moves, device=cells.device)))
     return torch.stack(losses).mean(), right

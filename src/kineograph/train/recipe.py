@@ -39,8 +39,24 @@ class Schedule:
 
 
 @dataclass(frozen=True)
+class ClipRecipe:
+    """Render clips once and keep their pixels: what a VAE trains on with `pool`."""
+
+    model: str
+    clips: int
+    seed: int = 3
+    square_share: float = 0.5
+    shard: int = 50
+    compiled: bool = True
+
+    @property
+    def shards(self) -> int:
+        return -(-self.clips // self.shard)
+
+
+@dataclass(frozen=True)
 class VaeRecipe:
-    """Train a model's VAE on clips that are rendered as they are needed."""
+    """Train a model's VAE on clips that are rendered as they are needed, or kept."""
 
     model: str
     schedule: Schedule
@@ -49,7 +65,10 @@ class VaeRecipe:
     whole_share: float = 0.0  # the last part of the run, on whole clips in half the batch
     square_share: float = 0.5  # of the batches; the other ratios share the rest
     object_share: float = 0.0  # of the batches, squares around objects, four in place of a clip
-    begin_with: str = ""  # the stage whose finished weights it starts from; from nothing if empty
+    # The stage whose finished weights it starts from, or a model (`model:nano`) whose VAE has the
+    # same structure; from nothing if empty.
+    begin_with: str = ""
+    pool: bool = False  # draw from the clips of the stage `clips` instead of rendering
     kl_weight: float = 1e-4
     mse_weight: float = 4.0
     gradient_weight: float = 0.5
@@ -76,19 +95,24 @@ class TextRecipe:
     batch: int = 64
     chinese_share: float = 0.45
     typo_rate: float = 0.05
+    text_only_share: float = 0.33  # of the batches, in words that no clip is captioned with
     validation_captions: int = 400
+    muon: bool = False  # steps the matrices of the blocks; else AdamW steps everything
 
 
 @dataclass(frozen=True)
 class LatentRecipe:
     """Render clips once and keep their latents and scenes: what a transformer trains on.
 
-    `images` are the first frames of so many other scenes, which cost next to nothing.
+    `images` are the first frames of so many other scenes; without them, single frames to train
+    on are the first ones of the clips.
     """
 
     model: str
     clips: int
     images: int = 0
+    stills: int = 0  # frames of each clip that are single frames to train on, too
+    statistics_clips: int = 512  # of which the channels' means and deviations are taken
     seed: int = 1
     square_share: float = 0.5
     shard: int = 1000
@@ -116,11 +140,27 @@ class DiTRecipe:
     uniform_share: float = 0.1
     per_frame_share: float = 0.15  # samples with an own noise level for each latent frame
     text_dropout: float = 0.1
+    control_dropout: float = 0.3  # of each control, in half of the samples; the rest has none
     padding_hidden: float = 0.25  # of the run without the context's padding; let in as slowly
     known_share: float = 0.25  # samples with frames that are given: first, last, prefix, some
     chinese_share: float = 0.4
     typo_rate: float = 0.01
     validation_clips: int = 64
+
+
+@dataclass(frozen=True)
+class FewStepRecipe(DiTRecipe):
+    """Teach a finished transformer to take long steps, with its guidance baked in.
+
+    What a `DiTRecipe` says of batches, noise levels and captions holds here too.
+    """
+
+    begin_with: str = "dit"  # the stage whose weights it starts from and learns from
+    guidance_scale: float = 4.0  # of the teacher
+    slope_share: float = 0.3  # of the samples, on single points of the way as before
+    padding_hidden: float = 0.0
+    text_dropout: float = 0.0
+    per_frame_share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -135,7 +175,27 @@ class UpsamplerRecipe:
     validation_clips: int = 12
 
 
-Recipe = VaeRecipe | TextRecipe | LatentRecipe | DiTRecipe | UpsamplerRecipe
+@dataclass(frozen=True)
+class InterpolatorRecipe:
+    """Train a model's interpolator on renders at twice its rate, half of them through its VAE."""
+
+    model: str
+    schedule: Schedule
+    batch: int = 2
+    num_frames: int = 9  # of a clip, as the model makes them
+    compiled: bool = True
+    validation_clips: int = 12
+
+
+Recipe = (
+    ClipRecipe
+    | VaeRecipe
+    | TextRecipe
+    | LatentRecipe
+    | DiTRecipe
+    | UpsamplerRecipe
+    | InterpolatorRecipe
+)
 
 
 def load_recipe(path: Path, kind: type[Any]) -> Any:  # noqa: ANN401 - the caller names the type

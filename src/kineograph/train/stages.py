@@ -10,6 +10,7 @@ import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,7 +20,10 @@ from kineograph.spec import VaeConfig
 from kineograph.train.engine import Task, say_line, train
 from kineograph.train.plots import plot_log
 from kineograph.train.recipe import (
+    ClipRecipe,
     DiTRecipe,
+    FewStepRecipe,
+    InterpolatorRecipe,
     LatentRecipe,
     TextRecipe,
     TokenizerRecipe,
@@ -28,7 +32,10 @@ from kineograph.train.recipe import (
     load_recipe,
 )
 from kineograph.weights.files import RESERVED, load_weights, save_weights
+from kineograph.weights.folder import WEIGHTS, locate
 from kineograph.world.render import CPU
+
+FEW_STEPS = 6  # of a model that has learnt to take few, unless more are asked for
 
 
 @dataclass(frozen=True)
@@ -50,14 +57,26 @@ def _need(path: Path, stage: str) -> Path:
     return path
 
 
+def run_clips(recipe: Path, out: Path, how: How) -> bool:
+    """Render the clips that a VAE draws from; goes on by itself where it stopped."""
+    from kineograph.train.pool import write_clips
+
+    return write_clips(load_recipe(recipe, ClipRecipe), out, how.seconds)
+
+
 def run_vae(recipe: Path, out: Path, how: How) -> bool:
-    """Train the VAE, from nothing or from the weights of the stage that its recipe names."""
+    """Train the VAE, from nothing or from the weights of the stage or model of its recipe."""
     from kineograph.train.vae import VaeTask
 
     loaded: VaeRecipe = load_recipe(recipe, VaeRecipe)
-    first = loaded.begin_with
-    begin = _need(out.parent / first / "vae.safetensors", first) if first else None
-    return _train(VaeTask(loaded, how.device, begin), out, how)
+    kind, _, model = loaded.begin_with.partition(":")
+    begin = None
+    if kind == "model" and model:
+        begin = locate(model) / WEIGHTS["vae"]
+    elif loaded.begin_with:
+        begin = _need(out.parent / kind / "vae.safetensors", kind)
+    clips = _need(out.parent / "clips", "clips") if loaded.pool else None
+    return _train(VaeTask(loaded, how.device, begin, clips), out, how)
 
 
 def run_tokenizer(recipe: Path, out: Path, how: How) -> bool:
@@ -101,6 +120,23 @@ def run_dit(recipe: Path, out: Path, how: How) -> bool:
     return _train(task, out, how)
 
 
+def run_fewstep(recipe: Path, out: Path, how: How) -> bool:
+    """Teach the transformer to take long steps."""
+    from kineograph.train.fewstep import FewStepTask
+
+    run, loaded = out.parent, load_recipe(recipe, FewStepRecipe)
+    task = FewStepTask(
+        loaded,
+        _need(run / "latents", "latents"),
+        _need(run / "vae" / "vae.safetensors", "vae"),
+        _need(run / "tokenizer" / "tokenizer.json", "tokenizer"),
+        _need(run / "text" / "text.safetensors", "text"),
+        _need(run / loaded.begin_with / "dit.safetensors", loaded.begin_with),
+        how.device,
+    )
+    return _train(task, out, how)
+
+
 def run_upsampler(recipe: Path, out: Path, how: How) -> bool:
     """Train the upsampler."""
     from kineograph.train.upsampler import UpsamplerTask
@@ -110,13 +146,25 @@ def run_upsampler(recipe: Path, out: Path, how: How) -> bool:
     return _train(task, out, how)
 
 
+def run_interpolator(recipe: Path, out: Path, how: How) -> bool:
+    """Train the interpolator."""
+    from kineograph.train.interpolator import InterpolatorTask
+
+    vae = _need(out.parent / "vae" / "vae.safetensors", "vae")
+    task = InterpolatorTask(load_recipe(recipe, InterpolatorRecipe), vae, how.device)
+    return _train(task, out, how)
+
+
 STAGES = {
+    "clips": run_clips,
     "vae": run_vae,
     "tokenizer": run_tokenizer,
     "text": run_text,
     "latents": run_latents,
     "dit": run_dit,
+    "fewstep": run_fewstep,
     "upsampler": run_upsampler,
+    "interpolator": run_interpolator,
 }
 
 
@@ -139,28 +187,42 @@ def run_stage(kind: str, recipe: Path, out: Path, how: How) -> None:
     say_line(f"{kind}: finished")
 
 
-def assemble(run: Path, folder: Path) -> None:
-    """Collect the finished weights of a run into a model folder.
+def assemble(run: Path, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
+    """Collect the finished weights of a run into a model folder, matrices rounded to `dtype`.
+
+    A transformer that has learnt to take few steps goes before the one that it learnt from. A run
+    without upsampler or interpolator makes a model without them.
 
     Raises `RequestError` naming the first file that is missing, before anything is written.
     """
-    sources = [run / name / f"{name}.safetensors" for name in ("dit", "text", "upsampler")]
-    sources += [run / "tokenizer" / "tokenizer.json", run / "tokenizer" / "words.json"]
-    vae = run / "vae" / "vae.safetensors"
+    few = run / "fewstep" / "dit.safetensors"
+    weights = {
+        "vae": run / "vae" / "vae.safetensors",
+        "dit": few if few.exists() else run / "dit" / "dit.safetensors",
+        "text": run / "text" / "text.safetensors",
+    }
+    for name in ("upsampler", "interpolator"):
+        if (run / name).exists():
+            weights[name] = run / name / f"{name}.safetensors"
+    words = [run / "tokenizer" / "tokenizer.json", run / "tokenizer" / "words.json"]
     statistics = run / "latents" / "statistics.json"
-    for source in (*sources, vae, statistics):
+    recipe = weights["dit"].parent / "recipe.json"
+    for source in (*weights.values(), *words, statistics, recipe):
         _need(source, source.parent.name)
-    model = json.loads(_need(run / "dit" / "recipe.json", "dit").read_text())["model"]
-    config, tensors, header = load_weights(vae, "vae")
-    metadata = {key: value for key, value in header.items() if key not in RESERVED}
-    assert isinstance(config, VaeConfig)
+    made = json.loads(recipe.read_text())
+    told: dict[str, Any] = {"preset": made["model"]}
+    if few.exists():
+        told["defaults"] = {"steps": FEW_STEPS, "guidance_scale": 1.0, "solver": "euler"}
     numbers = json.loads(statistics.read_text())
-    config = replace(
-        config, latents_mean=tuple(numbers["mean"]), latents_std=tuple(numbers["std"])
-    )
     folder.mkdir(parents=True, exist_ok=True)
-    for source in sources:
+    for kind, source in weights.items():
+        config, tensors, header = load_weights(source, kind)
+        if isinstance(config, VaeConfig):
+            mean, std = tuple(numbers["mean"]), tuple(numbers["std"])
+            config = replace(config, latents_mean=mean, latents_std=std)
+        metadata = {key: value for key, value in header.items() if key not in RESERVED}
+        save_weights(folder / WEIGHTS[kind], tensors, config, metadata, dtype)
+    for source in words:
         with atomic_write(folder / source.name) as file:
             file.write(source.read_bytes())
-    save_weights(folder / vae.name, tensors, config, metadata, torch.bfloat16)
-    write_json(folder / "model.json", {"preset": model})
+    write_json(folder / "model.json", told)

@@ -25,68 +25,36 @@ from kineograph.models.tokenizer import Tokenizer
 from kineograph.presets import get_preset
 from kineograph.train.clips import VALIDATION_SEED
 from kineograph.train.recipe import TextRecipe
+from kineograph.train.worlds import UNASKED, Phrasing, Questions, world_of
 from kineograph.weights.files import save_weights
-from kineograph.world.captions import Language, caption_with_facts, facts
-from kineograph.world.draw import draw_scene
 from kineograph.world.render import CPU
-from kineograph.world.scene import (
-    CAMERA_MOVES,
-    COLOURS,
-    DIRECTIONS,
-    FLOORS,
-    MATERIALS,
-    MOTIONS,
-    SHAPES,
-    SIZES,
-    SKIES,
-    SPEEDS,
-    WORLD_VERSION,
-    Scene,
-)
-
-# What is asked of the object of each colour, and of the scene. Answer 0 is "not said".
-OBJECT_FACTS: dict[str, tuple[str, ...]] = {
-    "colour": ("said",),
-    "shape": SHAPES,
-    "size": SIZES,
-    "material": MATERIALS,
-    "motion": MOTIONS,
-    "direction": DIRECTIONS,
-    "speed": SPEEDS,
-    "struck": ("yes",),
-}
-SCENE_FACTS: dict[str, tuple[str, ...]] = {
-    "floor": FLOORS,
-    "sky": SKIES,
-    "camera.move": CAMERA_MOVES,
-    "camera.speed": SPEEDS,
-}
-UNASKED = -100  # in a key: what cross-entropy leaves out
 
 
 class Reader(nn.Module):
     """Answers questions about encoded text; used in training alone.
 
     "What does the red one do?" attends to the tokens once, so that every token must know whose
-    it is. Questions are those of `OBJECT_FACTS` colour by colour, then those of `SCENE_FACTS`.
+    it is. Questions are those of objects, colour by colour, then those of scenes.
     """
 
-    def __init__(self, dim: int, num_heads: int = 4) -> None:
+    def __init__(self, dim: int, questions: Questions, num_heads: int = 4) -> None:
         super().__init__()
-        widths = [1 + len(v) for v in (*OBJECT_FACTS.values(), *SCENE_FACTS.values())]
-        self.colours = nn.Parameter(torch.randn(len(COLOURS), 1, dim) * dim**-0.5)
+        of_objects, of_scenes = questions.of_objects, questions.of_scenes
+        widths = [1 + len(v) for v in (*of_objects.values(), *of_scenes.values())]
+        self.colours = nn.Parameter(torch.randn(len(questions.colours), 1, dim) * dim**-0.5)
         self.facts = nn.Parameter(torch.randn(len(widths), dim) * dim**-0.5)
         self.attention = nn.MultiheadAttention(dim, num_heads, batch_first=True)
         self.answers = nn.Parameter(torch.randn(len(widths), dim, max(widths)) * dim**-0.5)
-        each, count = len(OBJECT_FACTS), len(widths)
-        self.kinds = list(range(each)) * len(COLOURS) + list(range(each, count))
+        self.each, count = len(of_objects), len(widths)
+        kinds = list(range(self.each)) * len(questions.colours)
+        self.kinds = kinds + list(range(self.each, count))
         self.widths = [widths[kind] for kind in self.kinds]
 
     def forward(
         self, encoded: Float[Tensor, "b l d"], mask: Bool[Tensor, "b l"]
     ) -> Float[Tensor, "b q a"]:
         """Return logits; those of answers that a question does not have are -inf."""
-        each = len(OBJECT_FACTS)
+        each = self.each
         questions = torch.cat([(self.colours + self.facts[:each]).flatten(0, 1), self.facts[each:]])
         found, _ = self.attention(
             questions.expand(len(encoded), -1, -1), encoded, encoded,
@@ -95,29 +63,6 @@ class Reader(nn.Module):
         logits = torch.einsum("bqd,qda->bqa", found, self.answers[self.kinds])
         allowed = torch.arange(logits.shape[2]) < torch.tensor(self.widths)[:, None]
         return logits.masked_fill(~allowed.to(logits.device), -torch.inf)
-
-
-def answer_key(scene: Scene, said: frozenset[str]) -> list[int]:
-    """Return the answer to every question of the `Reader` when a caption states `said`.
-
-    Of a colour that is not said, nothing else is asked; nor of one that two objects have, of
-    which "the red one" would be a riddle.
-    """
-    values = facts(scene)
-    key = []
-    for colour in COLOURS:
-        mine = [i for i, thing in enumerate(scene.objects) if thing.colour == colour]
-        named = [i for i in mine if f"object{i}.colour" in said]
-        key.append(int(bool(named)))
-        for name, allowed in list(OBJECT_FACTS.items())[1:]:
-            if len(mine) != 1 or not named:
-                key.append(UNASKED)
-                continue
-            fact = f"object{mine[0]}.{name}"
-            key.append(1 + allowed.index(values[fact]) if fact in said else 0)
-    for name, allowed in SCENE_FACTS.items():
-        key.append(1 + allowed.index(values[name]) if name in said else 0)
-    return key
 
 
 def reading_loss(
@@ -134,34 +79,37 @@ class TextTask:
     def __init__(self, recipe: TextRecipe, tokenizer: Path, device: torch.device = CPU) -> None:
         self.recipe, self.schedule, self.device = recipe, recipe.schedule, device
         self.spec = get_preset(recipe.model)
+        self.world = world_of(self.spec)
         self.tokenizer = Tokenizer.load(tokenizer, self.spec.dit.text_len)
         self.text = TextEncoder(self.spec.text)
         self.text.init_weights(torch.Generator().manual_seed(recipe.schedule.seed))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.schedule.seed)
-            self.reader = Reader(self.spec.text.dim)
+            self.reader = Reader(self.spec.text.dim, self.world.questions)
         self.module: nn.Module = nn.ModuleDict({"text": self.text, "reader": self.reader})
         self.module.to(device)
 
     def is_matrix(self, name: str, parameter: nn.Parameter) -> bool:
-        return False
+        return self.recipe.muon and parameter.ndim == 2 and name.startswith("text.blocks.")
 
     def _captions(
-        self, rng: random.Random, seeds: range, *, typo_rate: float, heldout: bool = False
+        self, rng: random.Random, seeds: range, *, phrasing: Phrasing, typo_rate: float = 0.0
     ) -> tuple[list[str], Int[Tensor, "b q"]]:
         texts, keys = [], []
-        for base in seeds:
-            scene = draw_scene(base)
-            language: Language = "zh" if rng.random() < self.recipe.chinese_share else "en"
-            text, said = caption_with_facts(
-                scene, language, rng, typo_rate=typo_rate, heldout_phrasing=heldout
-            )
+        for seed in seeds:
+            scene = self.world.imagine(seed)
+            text, said = self.world.caption(
+                scene, rng, chinese_share=self.recipe.chinese_share, typo_rate=typo_rate,
+                phrasing=phrasing,
+            )  # fmt: skip
             texts.append(text)
-            keys.append(answer_key(scene, said))
+            keys.append(self.world.answers(scene, said))
         return texts, torch.tensor(keys, device=self.device)
 
     def _read(self, texts: list[str]) -> Float[Tensor, "b q a"]:
-        ids, mask = (a.to(self.device) for a in self.tokenizer.encode(texts))
+        ids, mask = self.tokenizer.encode(texts)
+        longest = int(mask.sum(1).max())
+        ids, mask = (a[:, :longest].to(self.device) for a in (ids, mask))
         with torch.autocast(self.device.type, torch.bfloat16):
             logits: Tensor = self.reader(self.text(ids, mask), mask)
         return logits.float()
@@ -170,7 +118,11 @@ class TextTask:
         r = self.recipe
         rng = random.Random(f"text {self.schedule.seed} {step}")
         first = rng.randrange(VALIDATION_SEED - r.batch)
-        texts, key = self._captions(rng, range(first, first + r.batch), typo_rate=r.typo_rate)
+        # Some synonyms are seen in text alone; a third of the batches has them.
+        phrasing: Phrasing = "text" if rng.random() < r.text_only_share else "trained"
+        texts, key = self._captions(
+            rng, range(first, first + r.batch), phrasing=phrasing, typo_rate=r.typo_rate
+        )
         loss, right = reading_loss(self._read(texts), key)
         return loss, {"captions_right": float(right.all(1).float().mean())}
 
@@ -180,10 +132,11 @@ class TextTask:
         `heldout_*` is of clause orders and synonyms that training never shows.
         """
         result = {}
-        for name, heldout in (("", False), ("heldout_", True)):
+        named: tuple[tuple[str, Phrasing], ...] = (("", "trained"), ("heldout_", "held"))
+        for name, phrasing in named:
             rng = random.Random(0)
             seeds = range(VALIDATION_SEED, VALIDATION_SEED + self.recipe.validation_captions)
-            texts, key = self._captions(rng, seeds, typo_rate=0.0, heldout=heldout)
+            texts, key = self._captions(rng, seeds, phrasing=phrasing)
             loss, right = reading_loss(self._read(texts), key)
             stated = key > 0
             result[f"{name}loss"] = float(loss)
@@ -198,7 +151,7 @@ class TextTask:
         assert not state
 
     def finish(self, folder: Path) -> None:
-        metadata = {"world_version": str(WORLD_VERSION), "recipe": repr(self.recipe)}
+        metadata = {"world_version": str(self.world.version), "recipe": repr(self.recipe)}
         save_weights(
             folder / "text.safetensors", self.text, self.spec.text, metadata, torch.bfloat16
         )

@@ -10,18 +10,19 @@ from kineograph.models.tokenizer import Tokenizer, train_tokenizer
 from kineograph.presets import get_preset
 from kineograph.train.clips import VALIDATION_SEED
 from kineograph.train.recipe import TokenizerRecipe
-from kineograph.world.captions import caption, known_words
-from kineograph.world.draw import draw_scene
+from kineograph.train.worlds import Phrasing, world_of
 
 
 def training_captions(recipe: TokenizerRecipe) -> Iterator[str]:
-    """Yield captions in training phrasings, without typos."""
+    """Yield captions as training words them, text-only synonyms among them, without typos."""
+    world = world_of(get_preset(recipe.model))
     rng = random.Random(f"tokenizer {recipe.seed}")
     for i in range(recipe.captions // 4):
-        scene = draw_scene(rng.randrange(VALIDATION_SEED))
-        for language in ("en", "zh"):
-            yield caption(scene, language, rng, full=i % 8 == 0)
-            yield caption(scene, language, rng)
+        scene = world.imagine(rng.randrange(VALIDATION_SEED))
+        other: Phrasing = "text" if i % 3 == 0 else "trained"
+        for share in (0.0, 1.0):
+            yield world.caption(scene, rng, chinese_share=share, full=i % 8 == 0)[0]
+            yield world.caption(scene, rng, chinese_share=share, phrasing=other)[0]
 
 
 def learn_tokenizer(recipe: TokenizerRecipe, path: Path) -> Tokenizer:
@@ -32,5 +33,5 @@ def learn_tokenizer(recipe: TokenizerRecipe, path: Path) -> Tokenizer:
         path,
         vocab_size=spec.text.vocab_size,
         text_len=spec.dit.text_len,
-        known_words=known_words(),
+        known_words=world_of(spec).known_words(),
     )

@@ -23,20 +23,18 @@ from kineograph.models.vae import VideoVAE
 from kineograph.presets import get_preset
 from kineograph.train.clips import (
     VALIDATION_SEED,
-    base_scale,
     choose_ratio,
     psnr,
-    render_clips,
+    render_seen,
     to_float,
     to_uint8,
     validation_scenes,
 )
 from kineograph.train.engine import step_generator
 from kineograph.train.recipe import UpsamplerRecipe
+from kineograph.train.worlds import Scene, base_scale, world_of
 from kineograph.weights.files import build, save_weights
-from kineograph.world.draw import FPS, NUM_FRAMES, draw_scene
 from kineograph.world.render import CPU
-from kineograph.world.scene import WORLD_VERSION, Scene
 
 LATENT_NOISE = 0.1  # deviations of a channel
 SQUARE_SHARE = 0.5
@@ -55,7 +53,7 @@ class UpsamplerTask:
     def __init__(self, recipe: UpsamplerRecipe, vae: Path, device: torch.device = CPU) -> None:
         self.recipe, self.schedule, self.device = recipe, recipe.schedule, device
         spec = get_preset(recipe.model)
-        config, self.scale = spec.upsampler, base_scale(spec)
+        config, self.scale, self.world = spec.upsampler, base_scale(spec), world_of(spec)
         assert config is not None
         self.config = config
         self.upsampler = VideoUpsampler(config)
@@ -78,9 +76,10 @@ class UpsamplerTask:
         compiled, device = self.recipe.compiled, self.device
 
         def rendered(scale: int) -> Tensor:
-            return to_float(
-                render_clips(scenes, scale=scale, times=times, compiled=compiled, device=device)
+            video, _ = render_seen(
+                self.world, scenes, scale=scale, times=times, compiled=compiled, device=device
             )
+            return to_float(video)
 
         small, large = rendered(self.scale), rendered(self.scale * self.config.scale)
         with torch.autocast(device.type, torch.bfloat16):
@@ -93,13 +92,13 @@ class UpsamplerTask:
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         r = self.recipe
         rng = random.Random(f"upsampler {self.schedule.seed} {step}")
-        ratio, count = choose_ratio(rng, SQUARE_SHARE), rng.choice((1, 1, 2))
+        ratio, count = choose_ratio(rng, SQUARE_SHARE, self.world), rng.choice((1, 1, 2))
         scenes = [
-            draw_scene(rng.randrange(VALIDATION_SEED), aspect_ratio=ratio, count=count)
+            self.world.draw(rng.randrange(VALIDATION_SEED), aspect_ratio=ratio, count=count)
             for _ in range(r.batch)
         ]
-        first = rng.uniform(0, (NUM_FRAMES - r.num_frames) / FPS)
-        times = first + np.arange(r.num_frames) / FPS
+        first = rng.uniform(0, (self.world.num_frames - r.num_frames) / self.world.fps)
+        times = first + np.arange(r.num_frames) / self.world.fps
         small, large = self._pair(scenes, times, step_generator(self.schedule.seed, step))
         with torch.autocast(self.device.type, torch.bfloat16):
             out = self.upsampler(small).float()
@@ -110,8 +109,8 @@ class UpsamplerTask:
 
     def validate(self, folder: Path, step: int) -> dict[str, float]:
         if self.pairs is None:
-            scenes = validation_scenes(self.recipe.validation_clips)
-            times = np.arange(0, NUM_FRAMES, 2)[:9] / FPS
+            scenes = validation_scenes(self.world, self.recipe.validation_clips)
+            times = np.arange(0, self.world.num_frames, 2)[:9] / self.world.fps
             self.pairs = self._pair(scenes, times, None)
         small, large = self.pairs
         with torch.autocast(self.device.type, torch.bfloat16):
@@ -130,6 +129,6 @@ class UpsamplerTask:
         assert not state
 
     def finish(self, folder: Path) -> None:
-        metadata = {"world_version": str(WORLD_VERSION), "recipe": repr(self.recipe)}
+        metadata = {"world_version": str(self.world.version), "recipe": repr(self.recipe)}
         path = folder / "upsampler.safetensors"
         save_weights(path, self.upsampler, self.config, metadata, torch.bfloat16)

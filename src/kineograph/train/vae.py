@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +17,21 @@ from kineograph.media.sheet import contact_sheet, save_png
 from kineograph.models.vae import VideoVAE
 from kineograph.presets import get_preset
 from kineograph.train.clips import (
-    base_scale,
+    draw_batch,
     object_crops,
     psnr,
-    random_clips,
     render_seen,
     to_float,
     to_uint8,
     validation_scenes,
 )
 from kineograph.train.engine import step_generator
+from kineograph.train.pool import Pool
 from kineograph.train.recipe import VaeRecipe
+from kineograph.train.worlds import base_scale, world_of
 from kineograph.weights.files import build, save_weights
 from kineograph.weights.header import sha256
-from kineograph.world.draw import NUM_FRAMES
 from kineograph.world.render import CPU
-from kineograph.world.scene import WORLD_VERSION
 
 
 def reconstruction_loss(
@@ -57,17 +57,25 @@ class VaeTask:
     """Train one model's VAE."""
 
     def __init__(
-        self, recipe: VaeRecipe, device: torch.device = CPU, begin_with: Path | None = None
-    ) -> None:
+        self, recipe: VaeRecipe, device: torch.device = CPU, begin_with: Path | None = None,
+        clips: Path | None = None,
+    ) -> None:  # fmt: skip
         self.recipe, self.schedule, self.device = recipe, recipe.schedule, device
         self.spec = get_preset(recipe.model)
-        self.scale = base_scale(self.spec)
+        self.world, self.scale = world_of(self.spec), base_scale(self.spec)
+        self.pool = None if clips is None else Pool(clips)
         self.vae = VideoVAE(self.spec.vae)
         self.module: nn.Module = self.vae
         self.vae.init_weights(torch.Generator().manual_seed(recipe.schedule.seed))
         self.begun_with = ""  # the hash of the weights that the run began with
         if begin_with is not None:
-            self.vae.load_state_dict(build("vae", begin_with).state_dict())
+            first = build("vae", begin_with)
+            assert isinstance(first, VideoVAE)
+            if replace(first.config, latents_mean=(), latents_std=()) != self.spec.vae:
+                raise RequestError(
+                    f"{begin_with} is a VAE of another structure than that of {self.spec.name}"
+                )
+            self.vae.load_state_dict(first.state_dict())
             self.begun_with = sha256(begin_with)
         self.vae.to(device)
         self.truth: Tensor | None = None
@@ -81,14 +89,24 @@ class VaeTask:
         r, seed = self.recipe, self.schedule.seed
         batch, frames = r.batch, r.num_frames
         if step >= (1 - r.whole_share) * self.schedule.steps:
-            batch, frames = max(1, batch // 2), NUM_FRAMES
-        around_objects = random.Random(f"vae {seed} {step}").random() < r.object_share
-        draw = object_crops if around_objects else random_clips
-        clips = draw(
-            seed, step, 4 * batch if around_objects else batch, frames, r.square_share,
-            compiled=r.compiled, scale=self.scale, device=self.device,
-        )  # fmt: skip
-        return to_float(clips)
+            batch, frames = max(1, batch // 2), self.world.num_frames
+        rng = random.Random(f"vae {seed} {step}")
+        around_objects = rng.random() < r.object_share
+        crops = 4 * batch  # of half the side: as many pixels
+        clips = crops // 2 if around_objects else batch
+        if self.pool is not None:
+            video, owners = self.pool.batch(rng, clips, frames)
+            video = video.to(self.device)
+        else:
+            scenes, times = draw_batch(self.world, seed, step, clips, frames, r.square_share)
+            video, owners = render_seen(
+                self.world, scenes, scale=self.scale, compiled=r.compiled, times=times,
+                device=self.device,
+            )  # fmt: skip
+        if around_objects:
+            side = self.world.sizes["1:1"][0] * self.scale // 2
+            video = object_crops(video, owners, crops, side, rng)
+        return to_float(video)
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         r, video = self.recipe, self._video(step)
@@ -108,11 +126,12 @@ class VaeTask:
         `psnr_objects` is of the pixels that show objects, and of their edges.
         """
         if self.truth is None:
-            scenes = validation_scenes(self.recipe.validation_clips)
+            scenes = validation_scenes(self.world, self.recipe.validation_clips)
             self.truth, ids = render_seen(
-                scenes, scale=self.scale, compiled=self.recipe.compiled, device=self.device
-            )
-            reach = 2 * self.scale  # pixels around an object that are its edge
+                self.world, scenes, scale=self.scale, compiled=self.recipe.compiled,
+                device=self.device,
+            )  # fmt: skip
+            reach = max(1, self.truth.shape[2] // 32)  # pixels around an object that are its edge
             seen = F.max_pool2d((ids > 0).float(), 2 * reach + 1, 1, reach)
             self.objects = seen[:, None].expand(-1, 3, -1, -1, -1) > 0
         parts = []
@@ -142,5 +161,5 @@ class VaeTask:
             )
 
     def finish(self, folder: Path) -> None:
-        metadata = {"world_version": str(WORLD_VERSION), "recipe": repr(self.recipe)}
+        metadata = {"world_version": str(self.world.version), "recipe": repr(self.recipe)}
         save_weights(folder / "vae.safetensors", self.vae, self.spec.vae, metadata)

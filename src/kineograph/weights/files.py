@@ -23,7 +23,8 @@ from kineograph import __version__
 from kineograph.errors import WeightsError
 from kineograph.media.files import PendingFile, refuse_os_errors
 from kineograph.spec import config_to_dict
-from kineograph.weights.header import CONFIGS, Config, read_header, shown
+from kineograph.weights.header import CONFIGS, SCALE, Config, read_header, shown
+from kineograph.weights.packing import pack, unpacked
 
 RESERVED = ("format", "kind", "config", "kineograph")  # header fields that no caller may set
 SMALL = 1 << 14  # elements; a tensor up to this size is not worth rounding
@@ -38,9 +39,9 @@ def save_weights(
 ) -> None:
     """Write a part's weights whole or not at all.
 
-    With `dtype` (bfloat16, float16) its matrices and kernels are rounded to it; what is small
-    or has one axis (norms, biases, modulation tables) stays float32, where rounding would cost
-    most and save nothing.
+    With `dtype` (bfloat16, float16, int8) its matrices and kernels are rounded to it; what is
+    small or has one axis (norms, biases, modulation tables) stays float32, where rounding would
+    cost most and save nothing. int8 has a scale for each row (`packing.py`).
 
     Raises:
         RequestError: the folder is missing or the system refuses.
@@ -57,7 +58,10 @@ def save_weights(
         "config": json.dumps(config_to_dict(config)),
         "kineograph": __version__,
     }
-    save_tensors(path, {name: _packed(t, dtype) for name, t in state.items()}, header | extra)
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        tensors |= _packed(name, tensor, dtype)
+    save_tensors(path, tensors, header | extra)
 
 
 def _sort_metadata(file: BinaryIO) -> None:
@@ -105,21 +109,31 @@ def save_tensors(
         raise
 
 
-def _packed(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+def _packed(name: str, tensor: Tensor, dtype: torch.dtype | None) -> dict[str, Tensor]:
+    """Return what is stored of a weight, by name."""
     if not tensor.is_floating_point():
-        return tensor
-    keep = dtype is None or tensor.numel() <= SMALL or tensor.squeeze().ndim < 2
-    return tensor.detach().to(torch.float32 if keep else dtype)
+        return {name: tensor}
+    if dtype is None or tensor.numel() <= SMALL or tensor.squeeze().ndim < 2:
+        return {name: tensor.detach().to(torch.float32)}
+    if dtype == torch.int8:
+        numbers, scale = pack(tensor)
+        return {name: numbers, name + SCALE: scale}
+    return {name: tensor.detach().to(dtype)}
 
 
 def load_weights(path: str | Path, kind: str) -> tuple[Config, dict[str, Tensor], dict[str, str]]:
-    """Return config, tensors as they are stored, and metadata; raises `WeightsError`."""
+    """Return config, tensors, and metadata; raises `WeightsError`.
+
+    Tensors are as they are stored, but for those of 8 bits, which are unpacked to float32.
+    """
     header = read_header(path, kind)
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in header.shapes}
+            tensors = unpacked({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 - no dict
     except SafetensorError as error:
         raise WeightsError(f"{path} is truncated or damaged: {shown(str(error))}") from None
+    except ValueError as error:
+        raise WeightsError(f"{path} is damaged: {shown(str(error))}") from None
     except OSError as error:
         raise WeightsError(f"cannot read {path}: {error.strerror or error}") from None
     return header.config, tensors, header.metadata
@@ -139,6 +153,10 @@ def module_class(kind: str) -> type[Any]:
         from kineograph.models.text import TextEncoder
 
         return TextEncoder
+    if kind == "interpolator":
+        from kineograph.models.interpolator import FrameInterpolator
+
+        return FrameInterpolator
     assert kind == "upsampler", f"no kind {kind!r}"
     from kineograph.models.upsampler import VideoUpsampler
 

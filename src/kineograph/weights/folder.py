@@ -18,19 +18,21 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kineograph.errors import WeightsError
+from kineograph.errors import RequestError, WeightsError
 from kineograph.presets import PRESETS, get_preset
+from kineograph.request import GenerationRequest, check_ranges
 from kineograph.spec import ModelSpec
-from kineograph.weights.header import Header, read_header, sha256, shown
+from kineograph.weights.header import CONFIGS, Header, read_header, sha256, shown
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
 MODELS_VARIABLE = "KINEOGRAPH_MODELS"
-WEIGHTS = {kind: f"{kind}.safetensors" for kind in ("vae", "dit", "text", "upsampler")}
-OPTIONAL = ("upsampler",)
+WEIGHTS = {kind: f"{kind}.safetensors" for kind in CONFIGS}
+OPTIONAL = ("upsampler", "interpolator")
 TOKENIZER, MODEL = "tokenizer.json", "model.json"
+DEFAULTS = ("steps", "guidance_scale", "shift", "solver")  # that a folder may set for itself
 MAX_MODEL_BYTES = 1 << 16
 RANDOM_SEED = 0
 
@@ -60,31 +62,42 @@ def spec_of(name: str) -> ModelSpec:
     folder = Path(name)
     if name in PRESETS or not name or "\0" in name or not folder.is_dir():
         return get_preset(name)
-    return replace(PRESETS[_preset_of(folder)], name=name)
+    preset, defaults = _told_by(folder)
+    return replace(PRESETS[preset], name=name, **defaults)
 
 
-def _preset_of(folder: Path) -> str:
+def _told_by(folder: Path) -> tuple[str, dict[str, Any]]:
+    """Return the preset that a folder says it is of, and the defaults that it has of its own."""
     path = folder / MODEL
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_MODEL_BYTES)
     except FileNotFoundError:
         if folder.resolve().name in PRESETS:
-            return folder.resolve().name
+            return folder.resolve().name, {}
         raise WeightsError(
             f'{folder} is no model: it lacks {MODEL}, such as {{"preset": "nano"}}'
         ) from None
     except OSError as error:
         raise WeightsError(f"cannot read {path}: {error.strerror or error}") from None
     try:
-        name = json.loads(raw)["preset"]
+        told = json.loads(raw)
+        name, defaults = told["preset"], dict(told.get("defaults", {}))
     except (ValueError, KeyError, TypeError, RecursionError):
         raise WeightsError(f'{path} must hold JSON such as {{"preset": "nano"}}') from None
     if not isinstance(name, str) or name not in PRESETS:
         raise WeightsError(
             f"{path} names the preset {shown(name)}; available: {', '.join(sorted(PRESETS))}"
         )
-    return name
+    for field in defaults:
+        if field not in DEFAULTS:
+            allowed = ", ".join(DEFAULTS)
+            raise WeightsError(f"{path} has a default {shown(field)}; allowed: {allowed}")
+    try:
+        check_ranges(GenerationRequest.from_dict({"prompt": "any", **defaults}))
+    except RequestError as error:
+        raise WeightsError(f"{path} has an unusable default: {error}") from None
+    return name, defaults
 
 
 def package_folder() -> Path:
@@ -184,6 +197,7 @@ def _fitted(spec: ModelSpec, folder: Path, configs: Mapping[str, Any]) -> ModelS
         ("vae z_dim", vae.z_dim, "dit in_channels", dit.in_channels),
         ("vae z_dim", vae.z_dim, "dit out_channels", dit.out_channels),
         ("text dim", text.dim, "dit text_dim", dit.text_dim),
+        ("dit num_controls", dit.num_controls, spec.name, len(spec.controls)),
         # Requests are planned from the row before any file is read.
         ("vae temporal stride", vae.temporal_stride, spec.name, spec.vae.temporal_stride),
         ("vae spatial stride", vae.spatial_stride, spec.name, spec.vae.spatial_stride),
@@ -210,7 +224,8 @@ def random_parts(spec: ModelSpec, seed: int = RANDOM_SEED) -> dict[str, nn.Modul
     generator = torch.Generator().manual_seed(seed)
     modules: dict[str, nn.Module] = {}
     for kind, config in (
-        ("vae", spec.vae), ("dit", spec.dit), ("text", spec.text), ("upsampler", spec.upsampler)
+        ("vae", spec.vae), ("dit", spec.dit), ("text", spec.text), ("upsampler", spec.upsampler),
+        ("interpolator", spec.interpolator),
     ):  # fmt: skip
         if config is None:
             continue

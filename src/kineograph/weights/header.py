@@ -14,20 +14,30 @@ from pathlib import Path
 from typing import Any
 
 from kineograph.errors import WeightsError
-from kineograph.spec import DiTConfig, TextConfig, UpsamplerConfig, VaeConfig, config_from_dict
+from kineograph.spec import (
+    AnyConfig,
+    DiTConfig,
+    InterpolatorConfig,
+    TextConfig,
+    UpsamplerConfig,
+    VaeConfig,
+    config_from_dict,
+)
 
-Config = VaeConfig | DiTConfig | TextConfig | UpsamplerConfig
+Config = AnyConfig
 
-CONFIGS: dict[str, type[VaeConfig] | type[DiTConfig] | type[TextConfig] | type[UpsamplerConfig]] = {
+CONFIGS: dict[str, type[Any]] = {
     "vae": VaeConfig,
     "dit": DiTConfig,
     "text": TextConfig,
     "upsampler": UpsamplerConfig,
+    "interpolator": InterpolatorConfig,
 }
 MAX_HEADER_BYTES = 16 << 20  # the header of the largest open model is a few hundred KB
 MAX_SIZE = 1 << 20  # of any number in a config: width, vocabulary, length
 DEPTHS = ("num_layers", "num_blocks", "num_res_blocks")  # each layer holds a tensor at least
 SHOWN_CHARS = 160
+SCALE = ".row_scale"  # ends the name of the scales of a weight in 8 bits (`packing.py`)
 
 
 @dataclass(frozen=True)
@@ -37,12 +47,17 @@ class Header:
     kind: str
     config: Config
     metadata: dict[str, str]  # the whole of it, `kind` and `config` included
-    shapes: dict[str, tuple[int, ...]]
+    shapes: dict[str, tuple[int, ...]]  # as stored, the scales of packed weights among them
     bytes: int  # of the file
 
     @property
     def parameters(self) -> int:
-        return sum(prod(shape) for shape in self.shapes.values())
+        """How many numbers the part learnt; the scales of packed rows are not counted."""
+        return sum(
+            prod(shape)
+            for name, shape in self.shapes.items()
+            if name.removesuffix(SCALE) == name or name.removesuffix(SCALE) not in self.shapes
+        )
 
 
 def read_header(path: str | Path, kind: str | None = None) -> Header:
@@ -121,7 +136,7 @@ def _check_value(name: str, value: object, like: object) -> None:
     number = isinstance(like, float) and type(value) is int
     if type(value) is not type(like) and not number:
         raise ValueError(f"{name} is {shown(value)}, not of type {type(like).__name__}")
-    low = 0 if name in DEPTHS else 1
+    low = 0 if name in (*DEPTHS, "num_controls") else 1
     if type(value) is int and not number and not low <= value <= MAX_SIZE:
         raise ValueError(f"{name} is {value}; allowed: {low} to {MAX_SIZE}")
 

@@ -16,6 +16,7 @@ from kineograph.world.v2.draw import (
     MIN_SHARE,
     _Draw,
     all_visible,
+    draw_record,
     draw_scene,
     keeps_apart,
     shares_seen,
@@ -32,6 +33,7 @@ from kineograph.world.v2.scene import (
     check,
 )
 from kineograph.world.v2.simulate import simulate
+from kineograph.world.v2.splits import is_training
 
 GOLDEN = "19f6c691"  # of the scenes below: whoever means to change them raises VERSION
 
@@ -87,6 +89,29 @@ def test_everything_gets_drawn():
     assert set(seen["move"]) == set(CAMERA_MOVES)
     assert len(seen["style"]) == 24
     assert seen["move"]["static"] < 0.2 * sum(seen["move"].values())
+
+
+def test_records_follow_from_their_seed_and_can_be():
+    records = [draw_record(seed) for seed in range(60)]
+    assert records == [draw_record(seed) for seed in range(60)]
+    assert len(set(records)) == 60
+    for record in records:
+        check(record)
+        assert record.aspect_ratio == "1:1" and record.numbers == "seen"
+    assert {len(record.shots) > 1 for record in records} == {False, True}
+    assert {len(record.objects) for record in records} >= {1, 2, 3, 4}
+
+
+def test_records_have_the_shots_and_the_split_that_are_asked_for():
+    single = [draw_record(seed, more="shot") for seed in range(60)]
+    assert all(len(record.shots) == 1 for record in single)
+    assert all(len(draw_record(seed, more="shots").shots) > 1 for seed in range(20))
+    kept = [draw_record(seed, more="shot", keep=is_training) for seed in range(60)]
+    assert all(map(is_training, kept)) and not all(map(is_training, single))
+    # One that may be kept is not drawn again, and what is refused leaves the counts as they are.
+    for record, other in zip(single, kept, strict=True):
+        assert len(record.objects) == len(other.objects)
+        assert (record == other) == is_training(record)
 
 
 def scene(*things, relations=()):

@@ -326,6 +326,23 @@ def _numbered(scene: Scene, numbers: str) -> Scene | None:
     return replace(scene, objects=tuple(things), shots=tuple(shots), numbers=numbers)
 
 
+def _number_of_objects(rng: random.Random) -> int:
+    return rng.choices([k for k, _ in COUNTS], [p for _, p in COUNTS])[0]
+
+
+def draw_record(seed: int, *, more: str = "any", keep: Keep | None = None) -> Scene:
+    """Return a scene as `draw_scene` draws its candidates: there may be no room for it.
+
+    Good for captions alone, and a hundred times as fast.
+    """
+    rng = random.Random(f"kineograph record {VERSION} {seed} {more}")
+    n = _number_of_objects(rng)
+    while True:
+        scene = _Draw(rng, n, more).scene(rng.randrange(1 << 48), "1:1", None)
+        if scene is not None and len(scene.objects) == n and (keep is None or keep(scene)):
+            return scene
+
+
 def draw_scene(
     seed: int, *, aspect_ratio: str = "1:1", count: int | None = None, style: str | None = None,
     more: str = "any", numbers: str = "seen", keep: Keep | None = None,
@@ -342,7 +359,7 @@ def draw_scene(
     asked = f"{seed} {aspect_ratio} {count} {style} {more} {numbers}"
     rng = random.Random(f"kineograph draw {VERSION} {asked}")
     # Drawn once: crowded scenes are refused more often, and must not grow rare by it.
-    n = count or rng.choices([k for k, _ in COUNTS], [p for _, p in COUNTS])[0]
+    n = count or _number_of_objects(rng)
     while True:
         scene = _Draw(rng, n, more).scene(rng.randrange(1 << 48), aspect_ratio, style)
         scene = scene and _numbered(scene, numbers)

@@ -1,0 +1,11 @@
+"""The upsampler of small: x4, repairs the VAE's softness."""
+
+from kineograph.train.recipe import Schedule, UpsamplerRecipe
+
+RECIPE = UpsamplerRecipe(
+    model="small",
+    batch=1,
+    num_frames=5,
+    schedule=Schedule(steps=1200, lr=1e-3, muon_lr=2e-3, weight_decay=0.0, ema=0.995,
+                      decay_share=0.5),
+)  # fmt: skip

@@ -1,0 +1,11 @@
+"""The interpolator of small: 24 frames a second of 12."""
+
+from kineograph.train.recipe import InterpolatorRecipe, Schedule
+
+RECIPE = InterpolatorRecipe(
+    model="small",
+    batch=4,
+    compiled=False,
+    schedule=Schedule(steps=2000, lr=1e-3, muon_lr=2e-3, weight_decay=0.0, ema=0.995,
+                      decay_share=0.5),
+)  # fmt: skip
