@@ -15,7 +15,6 @@ import argparse
 import random
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -147,6 +146,10 @@ def measured(trial: Trial) -> dict[str, float]:
     return found
 
 
+def _worst(name: str, some: list[float]) -> float:
+    return max(some) if "seam" in name else min(some)
+
+
 def main() -> None:
     """Print a Markdown table: medians and the worst of all scenes."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -160,12 +163,9 @@ def main() -> None:
         for number in range(args.scenes):
             for name, value in measured(Trial(pipeline, world, number, Path(folder))).items():
                 figures[name].append(value)
-    worst: Callable[[str, list[float]], float] = lambda name, some: (
-        max(some) if "seam" in name else min(some)
-    )
     print(f"{args.model}, {args.scenes} scenes\n\n| | median | worst |\n|---|---|---|")
     for name, some in figures.items():
-        print(f"| {name} | {np.median(some):.2f} | {worst(name, some):.2f} |")
+        print(f"| {name} | {np.median(some):.2f} | {_worst(name, some):.2f} |")
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ from kineograph.models.upsampler import VideoUpsampler
 from kineograph.models.vae import VideoVAE
 from kineograph.nn.causal import ConvCache
 from kineograph.request import ResolvedRequest
-from kineograph.spec import InterpolatorConfig, ModelSpec
+from kineograph.spec import ModelSpec
 from kineograph.ways import AFTER_LATENTS, BEFORE_LATENTS, LOOP_LATENTS, latent_place
 from kineograph.weights.folder import WEIGHTS, open_parts
 
@@ -259,7 +259,7 @@ def condition(
         mask[:, place] = True
     if request.before is not None:
         count = 1 + stride * (BEFORE_LATENTS - 1)
-        video = last_frames(request.before, count, request.fps, size)
+        video = last_frames(request.before, count, request.fps, size, request.times_fps)
         known[:, :, :BEFORE_LATENTS] = encode_video(pipeline, video)
         mask[:, :BEFORE_LATENTS] = True
     if request.after is not None:
@@ -351,10 +351,13 @@ def finer(
 
     Where the interpolator's file is missing a frame between is the mean of its neighbours.
     """
-    interpolator = pipeline.interpolator
-    if interpolator is None:  # untrained it takes the mean
-        interpolator = FrameInterpolator(InterpolatorConfig(8)).to(pipeline.device)
-    yield from _under(pipeline, interpolated(interpolator.requires_grad_(False), chunks))
+    between = _mean if pipeline.interpolator is None else pipeline.interpolator
+    yield from _under(pipeline, interpolated(between, chunks))
+
+
+def _mean(frames: Float[Tensor, "b k c h w"]) -> Float[Tensor, "b c h w"]:
+    """Return the mean of the two in the middle, with which an interpolator begins."""
+    return frames[:, 1:3].mean(1)
 
 
 def deliver(

@@ -64,9 +64,15 @@ def first_frames(path: str, count: int, fps: int, size: FrameSize) -> Float[Tens
     return torch.stack(frames, 1)
 
 
-def last_frames(path: str, count: int, fps: int, size: FrameSize) -> Float[Tensor, "3 t h w"]:
-    """Return how a video ends, in [-1, 1]; a `RequestError` says if it is too short."""
-    frames = [_based(frame, size) for frame in deque(at_rate(path, fps), count)]
+def last_frames(
+    path: str, count: int, fps: int, size: FrameSize, times: int = 1
+) -> Float[Tensor, "3 t h w"]:
+    """Return how a video ends, in [-1, 1]; a `RequestError` says if it is too short.
+
+    Where it is delivered at `times` the rate, its very last frame there is the last one here.
+    """
+    end = list(deque(at_rate(path, times * fps), times * (count - 1) + 1))
+    frames = [_based(frame, size) for frame in end[::-1][::times][::-1]]
     _check_length(path, len(frames), count, fps)
     return torch.stack(frames, 1)
 

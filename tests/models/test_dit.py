@@ -272,3 +272,83 @@ def test_every_weight_of_a_model_with_controls_learns():
     latent, context = controlled_inputs((0.5, math.nan), (math.nan, -1.0))
     model(latent, torch.rand(2), context).square().mean().backward()
     assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+MAPPED = replace(ODD, flow_map=True)
+
+
+def mapped_pair():
+    """A transformer, and a flow map that begins as it."""
+    plain, model = random_model(ODD), VideoDiT(MAPPED).eval()
+    model.init_weights(torch.Generator().manual_seed(3))
+    missing, unexpected = model.load_state_dict(plain.state_dict(), strict=False)
+    assert not unexpected
+    assert {name.partition(".")[0] for name in missing} == {"way_embedding"}
+    return plain, model
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("shape", [(2,), (2, 3), (2, 18)], ids=["a clip", "a frame", "a token"])
+def test_a_flow_map_begins_as_the_plain_transformer_wherever_a_step_ends(shape):
+    plain, model = mapped_pair()
+    latent, context = random_inputs(ODD)
+    sigma = torch.rand(shape, generator=torch.Generator().manual_seed(2))
+    wanted = plain(latent, sigma, context)
+    for to in (None, sigma, torch.zeros_like(sigma), sigma * 0.3):
+        assert torch.equal(model(latent, sigma, context, to=to), wanted)
+
+
+@torch.no_grad()
+def test_a_flow_map_that_has_learnt_depends_on_where_a_step_ends():
+    latent, context = random_inputs(MAPPED)
+    model, sigma = random_model(MAPPED), torch.tensor([0.7, 0.9])
+    ends = [None, torch.tensor([0.0, 0.0]), torch.tensor([0.3, 0.3]), torch.tensor([0.6, 0.8])]
+    made = [model(latent, sigma, context, to=to) for to in ends]
+    for i, one in enumerate(made):
+        assert all(relative_error(one, other) > 1e-3 for other in made[:i])
+    # With no way to go it is the plain transformer still, which knows nothing of ways.
+    assert torch.equal(model(latent, sigma, context, to=sigma), made[0])
+    plain = VideoDiT(ODD).eval()
+    plain.load_state_dict(model.state_dict(), strict=False)
+    torch.testing.assert_close(made[0], plain(latent, sigma, context))
+
+
+@torch.no_grad()
+def test_ends_of_steps_a_clip_a_frame_and_a_token_agree():
+    model = random_model(MAPPED)
+    latent, context = random_inputs(MAPPED)
+    sigma, to = torch.tensor([0.7, 0.9]), torch.tensor([0.2, 0.0])
+    clip = model(latent, sigma, context, to=to)
+    frames = [level[:, None].expand(2, 3) for level in (sigma, to)]
+    torch.testing.assert_close(model(latent, frames[0], context, to=frames[1]), clip)
+    ends = torch.tensor([[0.7, 0.3, 0.0], [0.2, 0.1, 0.9]])
+    a_frame = model(latent, frames[0], context, to=ends)
+    tokens = [repeat(level, "b t -> b (t hw)", hw=6) for level in (frames[0], ends)]
+    torch.testing.assert_close(a_frame, model(latent, tokens[0], context, to=tokens[1]))
+    assert relative_error(a_frame, clip) > 1e-2
+
+
+def test_a_model_that_is_no_flow_map_is_never_told_where_a_step_ends():
+    latent, context = random_inputs(ODD)
+    with pytest.raises(AssertionError, match="only a flow map"):
+        random_model(ODD)(latent, torch.rand(2), context, to=torch.zeros(2))
+
+
+def test_a_flow_map_adds_an_embedding_of_its_own_to_the_weights_of_wan():
+    plain, model = VideoDiT(ODD).state_dict(), VideoDiT(MAPPED).state_dict()
+    added = {name: tuple(model[name].shape) for name in model.keys() - plain.keys()}
+    assert added == {
+        "way_embedding.0.weight": (ODD.dim, 32), "way_embedding.0.bias": (ODD.dim,),
+        "way_embedding.2.weight": (ODD.dim, ODD.dim), "way_embedding.2.bias": (ODD.dim,),
+    }  # fmt: skip
+    assert plain.keys() <= model.keys()
+
+
+def test_every_weight_of_a_flow_map_learns_but_the_bias_that_falls_out():
+    model = random_model(MAPPED)
+    latent, context = random_inputs(MAPPED)
+    model(latent, torch.rand(2), context, to=torch.zeros(2)).square().mean().backward()
+    sizes = {n: float(p.grad.abs().max()) for n, p in model.named_parameters()}
+    bias = sizes.pop("way_embedding.2.bias")  # that of no way at all is taken away again
+    assert bias < 1e-4 * sizes["way_embedding.2.weight"]
+    assert [name for name, size in sizes.items() if not size] == []

@@ -1,6 +1,7 @@
 """The exported folder runs in diffusers' own pipeline and makes the same frames."""
 
 import json
+import math
 from dataclasses import replace
 from functools import partial
 
@@ -11,10 +12,12 @@ import torch
 from kineograph.errors import RequestError
 from kineograph.flow.sigmas import make_sigmas
 from kineograph.generate import decode, generate, initial_noise, load
+from kineograph.models.dit import control_rows
 from kineograph.presets import TINY
 from kineograph.request import GenerationRequest, resolve
+from kineograph.spec import InterpolatorConfig
 from kineograph.weights import folder as folders
-from kineograph.weights.export import export_diffusers
+from kineograph.weights.export import OURS, export_diffusers
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +74,40 @@ def test_wan_pipeline_makes_the_same_frames(exported):
     # Against the clip's own contrast, as random weights make little of it: harder than PSNR.
     snr = -10 * torch.log10((mine - theirs).var() / mine.var())
     assert snr >= 50, f"{snr:.1f} dB"
+
+
+@torch.no_grad()
+def test_what_diffusers_has_no_place_for_is_left_out_and_the_rest_computes_the_same(
+    tmp_path, monkeypatch
+):
+    from diffusers import WanTransformer3DModel
+
+    config = replace(TINY.dit, num_controls=2, flow_map=True)
+    spec = replace(TINY, dit=config, controls={"pan": 7.0, "speed": 1.0})
+    monkeypatch.setitem(folders.PRESETS, "tiny", replace(spec, interpolator=InterpolatorConfig(8)))
+    export_diffusers("tiny", tmp_path / "tiny")
+    ours = load("tiny").dit
+    own = [name for name in ours.state_dict() if name.startswith(OURS)]
+    assert len(own) == 8
+    theirs, told = WanTransformer3DModel.from_pretrained(
+        tmp_path / "tiny" / "transformer", output_loading_info=True
+    )
+    assert not told["missing_keys"] and not told["unexpected_keys"]
+    assert len(theirs.state_dict()) == len(ours.state_dict()) - len(own)
+
+    generator = torch.Generator().manual_seed(0)
+    latent = torch.randn(1, 8, 3, 4, 6, generator=generator)
+    text = torch.randn(1, config.text_len, config.text_dim, generator=generator)
+    none = control_rows(torch.full((1, 2), math.nan), config.text_dim)
+    sigma = torch.tensor([0.7])
+    free = torch.cat((text, none), 1)
+    wanted = ours(latent, sigma, free)
+    found = theirs(latent, sigma * 1000, text, return_dict=False)[0]
+    assert float((found - wanted).abs().max() / wanted.abs().max()) < 1e-5
+    # The parts that are left out were not silent.
+    given = torch.cat((text, control_rows(torch.ones(1, 2), config.text_dim)), 1)
+    for other in (ours(latent, sigma, given), ours(latent, sigma, free, to=sigma * 0)):
+        assert float((other - wanted).abs().max() / wanted.abs().max()) > 1e-3
 
 
 def test_no_field_of_the_configs_is_one_that_diffusers_does_not_know(exported):

@@ -1,5 +1,6 @@
 import json
 import struct
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,10 +10,11 @@ from safetensors.torch import save_file
 from kineograph.errors import RequestError, WeightsError
 from kineograph.models.text import TextEncoder
 from kineograph.models.vae import VideoVAE
-from kineograph.presets import NANO, TINY
-from kineograph.spec import TextConfig, UpsamplerConfig
+from kineograph.presets import NANO, SMALL, TINY
+from kineograph.spec import InterpolatorConfig, TextConfig, UpsamplerConfig
 from kineograph.weights.files import build, load_weights, save_tensors, save_weights
-from kineograph.weights.header import MAX_HEADER_BYTES, read_header, sha256
+from kineograph.weights.header import MAX_HEADER_BYTES, SCALE, read_header, sha256
+from kineograph.weights.packing import pack, unpack
 
 META = {"world_version": "1", "recipe": "none"}
 
@@ -67,8 +69,6 @@ def test_a_built_part_computes_what_the_saved_one_does(path, encoder):
 
 
 def test_latent_statistics_of_the_config_survive(tmp_path):
-    from dataclasses import replace
-
     config = replace(TINY.vae, latents_mean=(0.1,) * 8, latents_std=(1.7,) * 8)
     save_weights(tmp_path / "vae.safetensors", VideoVAE(config), config)
     latent = torch.zeros(1, 8, 1, 2, 2)
@@ -93,6 +93,81 @@ def test_matrices_are_rounded_and_norms_are_not(tmp_path, dtype):
     assert torch.equal(built.norm.weight, encoder.norm.weight)
     rounded = encoder.token_embedding.weight.to(dtype).float()
     assert torch.equal(built.token_embedding.weight, rounded)
+
+
+@pytest.fixture
+def large_encoder():
+    """One whose matrices are large enough to be rounded."""
+    module = TextEncoder(SMALL.text)
+    module.init_weights(torch.Generator().manual_seed(0))
+    return module
+
+
+def test_a_file_of_8_bits_is_about_half_of_one_of_16(tmp_path, large_encoder):
+    sizes = {}
+    for dtype in (torch.int8, torch.bfloat16, None):
+        path = tmp_path / "text.safetensors"
+        save_weights(path, large_encoder, SMALL.text, dtype=dtype)
+        sizes[dtype] = path.stat().st_size
+    assert 0.5 < sizes[torch.int8] / sizes[torch.bfloat16] < 0.56
+    assert 0.25 < sizes[torch.int8] / sizes[None] < 0.29
+
+
+def test_weights_of_8_bits_are_the_same_floats_every_time(tmp_path, large_encoder):
+    first, second = tmp_path / "1.safetensors", tmp_path / "2.safetensors"
+    save_weights(first, large_encoder, SMALL.text, META, torch.int8)
+    config, tensors, _ = load_weights(first, "text")
+    weight = large_encoder.state_dict()["blocks.0.ffn.fc1.weight"]
+    assert torch.equal(tensors["blocks.0.ffn.fc1.weight"], unpack(*pack(weight)))
+    built = build("text", first).state_dict()
+    assert built.keys() == large_encoder.state_dict().keys()
+    assert all(torch.equal(built[name], tensors[name]) for name in built)
+    # Packed again they are the same file: what assembles a model from parts of 8 bits loses none.
+    save_weights(second, tensors, config, META, torch.int8)
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_what_is_small_or_has_one_axis_is_never_in_8_bits(tmp_path, large_encoder):
+    state = large_encoder.state_dict()
+    path = tmp_path / "text.safetensors"
+    one, row, edge = torch.ones(1 << 15), torch.ones(1, 1 << 15), torch.ones(2, 1 << 13)
+    large = {"vector": one, "row": row, "edge": edge}
+    save_weights(path, state | large, SMALL.text, dtype=torch.int8)
+    with safe_open(path, framework="pt") as file:
+        stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
+    packed = {name for name, tensor in stored.items() if tensor.dtype == torch.int8}
+    assert packed == {n for n, t in state.items() if t.ndim > 1 and t.numel() > 1 << 14}
+    assert packed | {name + SCALE for name in packed} | (state | large).keys() == stored.keys()
+    for name in stored.keys() - packed:
+        assert stored[name].dtype == torch.float32
+        if not name.endswith(SCALE):
+            assert torch.equal(stored[name], (state | large)[name])
+
+
+def test_scales_that_are_missing_or_misshapen_are_refused_by_the_name_of_the_file(
+    tmp_path, large_encoder
+):
+    path, name = tmp_path / "text.safetensors", "token_embedding.weight"
+    save_weights(path, large_encoder, SMALL.text, dtype=torch.int8)
+    with safe_open(path, framework="pt") as file:
+        stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
+        metadata = file.metadata()
+    for scale in (None, torch.ones(3), torch.ones(SMALL.text.vocab_size, 1)):
+        changed = {n: t for n, t in stored.items() if n != name + SCALE}
+        save_tensors(path, changed if scale is None else changed | {name + SCALE: scale}, metadata)
+        assert f"the scales of {name} are missing or do not fit" in refused(path)
+
+
+def test_scales_are_no_parameters(tmp_path, large_encoder):
+    count = sum(p.numel() for p in large_encoder.parameters())
+    for dtype in (torch.int8, torch.bfloat16):
+        save_weights(tmp_path / "text.safetensors", large_encoder, SMALL.text, dtype=dtype)
+        header = read_header(tmp_path / "text.safetensors")
+        assert header.parameters == count
+    # A weight that is only called so is one.
+    tensors = {f"a{i}": torch.ones(1) for i in range(9)} | {"a" + SCALE: torch.ones(3)}
+    save_weights(tmp_path / "text.safetensors", tensors, SMALL.text)
+    assert read_header(tmp_path / "text.safetensors").parameters == 12
 
 
 def test_the_header_is_read_without_tensors(path, encoder):
@@ -256,7 +331,10 @@ def test_sha256_follows_the_file(path):
 
 
 def test_every_config_type_has_a_kind(tmp_path):
-    for config, kind in ((TINY.vae, "vae"), (TINY.dit, "dit"), (UpsamplerConfig(), "upsampler")):
+    for config, kind in (
+        (TINY.vae, "vae"), (TINY.dit, "dit"), (UpsamplerConfig(), "upsampler"),
+        (InterpolatorConfig(8), "interpolator"), (replace(TINY.dit, flow_map=True), "dit"),
+    ):  # fmt: skip
         tensors = {f"a{i}": torch.ones(2) for i in range(9)}
         save_weights(tmp_path / "x.safetensors", tensors, config)
         read = read_header(tmp_path / "x.safetensors")

@@ -188,13 +188,18 @@ class PngEncoder:
 
 
 class ImageEncoder:
-    """One picture without loss, PNG."""
+    """One picture without loss, PNG.
+
+    Raises:
+        RequestError: there is a second frame.
+    """
 
     def __init__(self, path: Path, fps: Fraction, width: int, height: int) -> None:
         self._path, self._frames = path, 0
 
     def add(self, picture: UInt8[ndarray, "h w 3"]) -> None:
-        assert self._frames == 0, "one picture has one frame"
+        if self._frames:
+            raise RequestError("a picture has one frame; end the name in / for a folder of them")
         Image.fromarray(picture).save(self._path, format="PNG")
         self._frames += 1
 

@@ -10,7 +10,7 @@ Letters: n pairs, c channels, h height, w width.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from kineograph.spec import InterpolatorConfig
 
+BetweenFn = Callable[[Tensor], Tensor]
+"""`(four frames: n k c h w) -> the frame in their middle: n c h w`."""
 CONTEXT = 4  # frames that a new one is made from: two on each side
 OUT = 2 + 2 + 1 + 3  # two flows, how much of which, what is added
 
@@ -93,7 +95,7 @@ def moved(
 
 
 def interpolated(
-    interpolator: FrameInterpolator, chunks: Iterable[Float[Tensor, "b c _t h w"]]
+    interpolator: BetweenFn, chunks: Iterable[Float[Tensor, "b c _t h w"]]
 ) -> Iterator[Float[Tensor, "b c _t h w"]]:
     """Yield a video, given in chunks, at twice its rate: n frames become 2 n - 1.
 
@@ -117,6 +119,6 @@ def interpolated(
         yield torch.stack(_next(interpolator, seen), 2)
 
 
-def _next(interpolator: FrameInterpolator, seen: Iterable[Tensor]) -> list[Tensor]:
+def _next(interpolator: BetweenFn, seen: Iterable[Tensor]) -> list[Tensor]:
     four = list(seen)
     return [interpolator(torch.stack(four, 1)).to(four[2].dtype), four[2]]

@@ -80,7 +80,7 @@ class InterpolatorTask:
                 noise = torch.randn(mean.shape, generator=generator).to(self.device)
                 mean = mean + spread * noise
             given = self.vae.decode(mean).float()
-        at = torch.arange(count - 1, device=self.device)[:, None] + torch.arange(CONTEXT) - 1
+        at = torch.arange(count - 1)[:, None] + torch.arange(CONTEXT) - 1
         fours = given[:, :, at.clamp(0, count - 1)]  # b c t k h w
         return fours.permute(0, 2, 3, 1, 4, 5).flatten(0, 1), _by_frame(video[:, :, 1::2])
 

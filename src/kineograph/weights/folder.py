@@ -94,10 +94,15 @@ def _told_by(folder: Path) -> tuple[str, dict[str, Any]]:
             allowed = ", ".join(DEFAULTS)
             raise WeightsError(f"{path} has a default {shown(field)}; allowed: {allowed}")
     try:
-        check_ranges(GenerationRequest.from_dict({"prompt": "any", **defaults}))
+        request = GenerationRequest.from_dict({"prompt": "any", **defaults})
+        check_ranges(request)
     except RequestError as error:
         raise WeightsError(f"{path} has an unusable default: {error}") from None
-    return name, defaults
+    values = {field: getattr(request, field) for field in defaults}
+    for field, value in values.items():
+        if value is None:
+            raise WeightsError(f"{path} has an unusable default: {field} is null")
+    return name, values
 
 
 def package_folder() -> Path:

@@ -53,11 +53,15 @@ def unpacked(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     found: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        if name.endswith(SCALE) and name.removesuffix(SCALE) in tensors:
+        whose = tensors.get(name.removesuffix(SCALE))
+        if name.endswith(SCALE) and whose is not None and whose.dtype == torch.int8:
             continue
         if tensor.dtype == torch.int8:
             scale = tensors.get(name + SCALE)
-            if scale is None or scale.shape != tensor.shape[:1] or scale.dtype != torch.float32:
+            if (
+                scale is None or tensor.ndim < 2
+                or scale.shape != tensor.shape[:1] or scale.dtype != torch.float32
+            ):  # fmt: skip
                 raise ValueError(f"the scales of {name} are missing or do not fit")
             tensor = unpack(tensor, scale)
         found[name] = tensor
