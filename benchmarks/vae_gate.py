@@ -4,7 +4,8 @@
 
 True clips of falls, bounces, throws, rolls and collisions go through the VAE; objects are followed
 by the judge's masks before and after. Asked: an error of tracks under 1.5 pixels (of 128) and of
-instants of contact under 40 ms in nine of ten; else time is to be compressed less.
+instants of contact under 40 ms in nine of ten; else time is to be compressed less. Of instants
+those motions count whose own are read of true clips within 10 ms.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from kineograph.world.v2.scene import FPS
 MOTIONS = ("fall", "bounce", "throw", "roll", "collide")
 SIZE = 128
 MOST_PIXELS, MOST_MS = 1.5, 40.0
+TOLD_MS = 10.0
 LEAST_SHARE = 12.0  # pixels that an object must show for its middle to mean something
 
 
@@ -80,12 +82,13 @@ def main() -> None:
         cells = [f"{np.mean(quality[motion]):.1f}", _pair(tracks[motion])]
         cells += [_pair(instants[motion, name]) for name in ("truth", "VAE")]
         print(f"| {motion} | {' | '.join(cells)} |")
-    every = [d for some in tracks.values() for d in some]
-    late = [v for (_, name), some in instants.items() if name == "VAE" for v in some]
-    pixels, ms = float(np.median(every)), float(np.quantile(late, 0.9)) if late else float("nan")
+    told = [m for m in MOTIONS if np.median(instants[m, "truth"] or [np.inf]) < TOLD_MS]
+    late = [v for m in told for v in instants[m, "VAE"]]
+    pixels = float(np.median([d for some in tracks.values() for d in some]))
+    ms = float(np.quantile(late, 0.9)) if late else float("nan")
     go = pixels < MOST_PIXELS and ms < MOST_MS
-    print(f"\nTracks {pixels:.2f} px (under {MOST_PIXELS}), contacts {ms:.1f} ms in nine of ten")
-    print(f"(under {MOST_MS:g}): {'go' if go else 'no go'}")
+    print(f"\nTracks {pixels:.2f} px (under {MOST_PIXELS}); contacts of {', '.join(told)}")
+    print(f"{ms:.1f} ms in nine of ten (under {MOST_MS:g}): {'go' if go else 'no go'}")
 
 
 def _pair(values: list[float]) -> str:

@@ -3,11 +3,18 @@
 # Stop it at any moment (Ctrl-C, kill, power cut) and run it again: it goes on where it was.
 # Needs kineograph[train] and a C++ compiler (the renderer is compiled).
 #   runs/small-cpu.sh [RUN FOLDER]
+# small-cpu/done holds what is finished (tokenizer, text encoder, VAE in 8 bits): copied into the
+# run folder first, those stages are skipped, and what they need.
+#   mkdir -p out/small && cp -r runs/small-cpu/done/. out/small/
 # The model is then in RUN FOLDER/small: kineo generate --model RUN_FOLDER/small "a red ball"
 set -euo pipefail  # a stage that is interrupted or fails ends the script
 here=$(cd "$(dirname "$0")" && pwd)
 run=${1:-out/small}
+[ ! -e "$run/vae/vae.safetensors" ] || mkdir -p "$run/clips.skip" "$run/vae_first.skip"
 for stage in clips vae_first vae tokenizer text latents dit fewstep upsampler interpolator; do
+  for done in "$run/$stage/$stage.safetensors" "$run/$stage/$stage.json" "$run/$stage.skip"; do
+    [ ! -e "$done" ] || continue 2
+  done
   echo "== $stage"
   kineo train "${stage%_first}" "$here/small-cpu/$stage.py" --out "$run/$stage" --resume
 done

@@ -22,8 +22,10 @@ from kineograph.inputs import first_frames, last_frames
 from kineograph.media.image import fit_image, read_image
 from kineograph.media.video import open_writer
 from kineograph.models.dit import control_rows
-from kineograph.presets import TINY
+from kineograph.models.interpolator import interpolated
+from kineograph.presets import PRESETS, TINY
 from kineograph.request import GenerationRequest, resolve
+from kineograph.spec import InterpolatorConfig
 from kineograph.weights.folder import random_parts
 
 PROMPT = "a red ball rolls left"
@@ -436,3 +438,161 @@ def test_without_the_upsamplers_file_the_clip_is_enlarged(tiny):
 
 def _last(pipeline):
     return states_of(pipeline, asked())[0][-1].x
+
+
+@pytest.fixture(scope="module")
+def finer():
+    """`tiny` at twice its rate."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, "tiny", replace(TINY, interpolator=InterpolatorConfig(8)))
+        yield load("tiny")
+
+
+def asked_finer(**changes):
+    settings = {"model": "tiny", "num_frames": 5, "seed": 7, "steps": 1}
+    return resolve(
+        GenerationRequest(PROMPT, **settings | changes),
+        replace(TINY, interpolator=InterpolatorConfig(8)),
+    )
+
+
+@pytest.mark.parametrize(("count", "chunks"), [(1, [1]), (5, [1, 6, 2]), (9, [1, 6, 8, 2])])
+def test_twice_the_rate_is_twice_the_frames_but_one(finer, count, chunks):
+    found = [len(chunk) for chunk in generate(finer, asked_finer(num_frames=count))]
+    assert found == chunks and sum(found) == 2 * count - 1
+
+
+@pytest.mark.parametrize("count", [1, 9])
+def test_at_the_models_own_rate_frames_are_as_without_an_interpolator(finer, tiny, count):
+    frames = frames_of(finer, asked_finer(num_frames=count, fps=10))
+    assert len(frames) == count
+    assert np.array_equal(frames, frames_of(tiny, asked(num_frames=count, steps=1)))
+
+
+def test_frames_between_are_the_interpolators_and_are_enlarged_as_the_others(finer):
+    request = asked_finer()
+    state = states_of(finer, request)[0][-1]
+    video = torch.cat(list(gen.decode(finer, state.x)), 2)
+    fine = torch.cat(list(interpolated(finer.interpolator, [video])), 2)
+    assert torch.equal(fine[:, :, ::2], video)
+    (wanted,) = gen.deliver(finer, [fine])
+    frames = frames_of(finer, request)
+    assert np.abs(frames - gen.to_frames(wanted, 256, 256).astype(int)).max() <= 1
+
+
+def test_without_the_interpolators_file_frames_between_are_means(finer):
+    plain = replace(finer, interpolator=None, upsampler=None)
+    before = torch.get_rng_state()
+    frames = frames_of(plain, asked_finer(num_frames=9)).astype(float)
+    assert torch.equal(before, torch.get_rng_state())
+    assert len(frames) == 17
+    # Means of what is not yet cut to 0 to 255; elsewhere off by the rounding of three.
+    inner = (frames > 1).all(0) & (frames < 254).all(0)
+    off = frames[1::2] - (frames[:-2:2] + frames[2::2]) / 2
+    assert inner.mean() > 0.3 and np.abs(off[:, inner]).max() <= 1
+    assert np.abs(off).mean() > 0
+
+
+@pytest.mark.parametrize("frames", [17, 25])
+def test_a_loop_at_twice_the_rate_has_twice_the_frames(finer, frames):
+    chunks = list(generate(finer, asked_finer(num_frames=frames, loop=True)))
+    # The frame between its last and its first is one of them.
+    assert sum(len(chunk) for chunk in chunks) == 2 * frames
+
+
+def test_a_loop_at_twice_the_rate_leads_from_its_end_to_its_beginning(finer):
+    request = asked_finer(num_frames=21, loop=True, steps=2)
+    states, frames = states_of(finer, request)
+    _, shown = states_of(finer, replace(request, loop=None, num_frames=17))
+    back = np.concatenate(list(gen.frames_of(finer, request, states[-1].x)))
+    assert (len(frames), len(shown), len(back)) == (42, 33, 49)
+    # As at its own rate, every place doubled: 14 frames are kept, the bridge is one of 16.
+    assert np.array_equal(frames[27:], back[17:32])
+    for i in range(10):
+        faded = back[32 + i] + (shown[i] - back[32 + i].astype(float)) * (i + 1) / 18
+        assert np.abs(frames[i] - faded).max() <= 0.51
+    for i in range(7, 17):
+        faded = shown[10 + i] + (back[i] - shown[10 + i].astype(float)) * (i + 1) / 18
+        assert np.abs(frames[10 + i] - faded).max() <= 0.51
+
+
+def test_what_comes_before_is_known_up_to_its_last_delivered_frame(finer, tmp_path):
+    path = video(tmp_path / "a.mp4", 24, fps=20)
+    states, frames = states_of(finer, asked_finer(num_frames=17, before=path))
+    assert len(frames) == 33
+    wanted = latent_of(finer, last_frames(path, 9, 10, SIZE, times=2))
+    other = latent_of(finer, last_frames(path, 9, 10, SIZE))
+    assert torch.equal(states[-1].x[:, :, :3], wanted) and not torch.equal(wanted, other)
+    states, _ = states_of(finer, asked_finer(num_frames=17, before=path, fps=10))
+    assert torch.equal(states[-1].x[:, :, :3], other)
+
+
+@pytest.fixture(scope="module")
+def mapped(tiny):
+    """`tiny` with a transformer that is told where a step ends, and what it was told."""
+    spec = replace(TINY, dit=replace(TINY.dit, flow_map=True))
+    return replace(tiny, spec=spec, dit=random_parts(spec)["dit"])
+
+
+def told_to(pipeline, monkeypatch, request):
+    """The noise levels of every evaluation and where the transformer was told that it ends."""
+    told, inner = [], pipeline.dit.forward
+
+    def forward(x, sigma, context, to=None):
+        told.append((sigma, to))
+        return inner(x, sigma, context, to=to)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline.dit, "forward", forward)
+        frames_of(pipeline, request)
+    return told
+
+
+@pytest.mark.parametrize("steps", [1, 3, 60])
+def test_a_flow_map_is_told_the_next_level(mapped, monkeypatch, steps):
+    request = asked(steps=steps, guidance_scale=1.0, num_frames=1)
+    told, sigmas = told_to(mapped, monkeypatch, request), make_sigmas(steps, request.shift)
+    assert torch.equal(torch.cat([sigma for sigma, _ in told]), sigmas[:-1])
+    assert torch.equal(torch.cat([to for _, to in told]), sigmas[1:])
+
+
+def test_what_is_known_has_no_way_to_go(mapped, monkeypatch, tmp_path):
+    request = asked(image=picture(tmp_path / "a.png", 40), steps=2, guidance_scale=2.0)
+    sigmas = make_sigmas(2, request.shift)
+    for i, (sigma, to) in enumerate(told_to(mapped, monkeypatch, request)):
+        assert sigma.tolist() == [[0, sigmas[i // 2]]]
+        assert to.tolist() == [[0, sigmas[i // 2 + 1]]]
+
+
+def test_any_other_transformer_is_told_nothing(tiny, monkeypatch):
+    assert {to for _, to in told_to(tiny, monkeypatch, asked(steps=2))} == {None}
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("fast", [False, True])
+def test_half_precision_takes_a_model_for_it_and_a_processor_that_is_fast_at_it(
+    monkeypatch, half, fast
+):
+    monkeypatch.setitem(PRESETS, "tiny", replace(TINY, half=half))
+    monkeypatch.setattr(gen, "fast_bfloat16", lambda device: fast)
+    assert load("tiny").dtype == (torch.bfloat16 if half and fast else torch.float32)
+    for dtype in (torch.float32, torch.bfloat16):
+        assert load("tiny", dtype=dtype).dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("able", "fast"),
+    [
+        ({"avx512_bf16": True}, True),
+        ({"amx_bf16": True, "avx512_bf16": False}, True),
+        ({"avx512_bf16": False, "amx_bf16": False, "avx2": True}, False),
+        ({}, False),
+        (None, False),
+    ],
+)
+def test_a_processor_is_fast_at_half_precision_if_torch_says_so(monkeypatch, able, fast):
+    if able is None:  # torch before 2.12
+        monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    else:
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able, raising=False)
+    assert gen.fast_bfloat16(torch.device("cpu")) is fast

@@ -94,6 +94,34 @@ def test_a_video_begins_and_ends_with_as_many_frames_as_are_asked_for(tmp_path):
         assert numbers((frame + 1) * 127.5 for frame in frames.unbind(1)) == expected
 
 
+@pytest.mark.parametrize(
+    ("count", "fps", "expected"),
+    [
+        (12, 20, [3, 5, 7, 9, 11]),
+        (13, 20, [4, 6, 8, 10, 12]),
+        (9, 20, [0, 2, 4, 6, 8]),
+        (6, 10, [1, 2, 3, 4, 5]),
+        # Of 40 frames a second every other one is delivered, up to the last but one.
+        (20, 40, [2, 6, 10, 14, 18]),
+    ],
+)
+def test_what_is_delivered_at_twice_the_rate_ends_with_the_same_frame(
+    tmp_path, count, fps, expected
+):
+    path = video_of(tmp_path / "a.mp4", count, fps)
+    frames = last_frames(path, 5, 10, SQUARE, times=2)
+    shown = numbers((frame + 1) * 127.5 for frame in frames.unbind(1))
+    assert shown == expected == numbers(at_rate(path, 20))[-9::2]
+
+
+def test_a_video_is_as_short_at_twice_the_rate(tmp_path):
+    for count, found in ((7, 4), (8, 4)):
+        path = video_of(tmp_path / "a.mp4", count, 20)
+        with pytest.raises(RequestError) as refusal:
+            last_frames(path, 5, 10, SQUARE, times=2)
+        assert str(refusal.value) == f"{path} has {found} frames at 10 fps; at least 5 are needed"
+
+
 @pytest.mark.parametrize("ends", [first_frames, last_frames])
 def test_a_video_that_is_too_short_is_refused_by_its_length_at_that_rate(tmp_path, ends):
     path = video_of(tmp_path / "a.mp4", 9, 10)

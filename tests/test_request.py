@@ -18,7 +18,7 @@ from kineograph.request import (
     option_of,
     resolve,
 )
-from kineograph.spec import ASPECT_RATIOS
+from kineograph.spec import ASPECT_RATIOS, InterpolatorConfig
 
 BALL = GenerationRequest("a red ball")
 
@@ -39,6 +39,19 @@ def test_an_open_request_takes_the_defaults_of_the_row(spec):
     assert got.duration == spec.num_frames / spec.fps
     assert (got.model, got.negative_prompt, got.count) == (spec.name, spec.negative_prompt, 1)
     assert (got.format, got.output) == ("mp4", "a-red-ball.mp4")
+
+
+def test_a_model_with_an_interpolator_delivers_twice_as_many_frames_a_second():
+    spec = replace(NANO, interpolator=InterpolatorConfig())
+    assert (NANO.out_fps, spec.out_fps) == (10, 20)
+    for asked, times in ((None, 2), (20, 2), (10, 1)):
+        got = resolve(replace(BALL, fps=asked), spec)
+        assert (got.fps, got.delivered_fps, got.times_fps) == (10, 10 * times, times)
+        assert (got.num_frames, got.duration) == (25, 2.5)  # as the model makes them
+        assert [got.delivered(n) for n in (1, 2, 25)] == [1, 1 + times, 1 + 24 * times]
+    for fps in (5, 15, 40):
+        with pytest.raises(RequestError, match=f"fps {fps} cannot be made; nano makes 10 or 20"):
+            resolve(replace(BALL, fps=fps), spec)
 
 
 def test_what_is_given_is_kept():

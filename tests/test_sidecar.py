@@ -19,6 +19,7 @@ from kineograph.sidecar import (
     sidecar_path,
     write_sidecar,
 )
+from kineograph.spec import InterpolatorConfig
 
 
 def resolved(**changes: object) -> ResolvedRequest:
@@ -46,6 +47,23 @@ def test_the_ways_in_are_made_again_too(tmp_path):
     write_sidecar(path, Sidecar(made, {}, {}, []))
     assert read_sidecar(path).request == made
     assert resolve(request_from_sidecar(path), NANO).keyframes == entries
+
+
+def test_the_rate_that_is_delivered_is_made_again_and_may_be_missing_in_an_old_record(tmp_path):
+    path = tmp_path / "ball.json"
+    spec = replace(NANO, interpolator=InterpolatorConfig())
+    for asked, delivered in ((None, 20), (20, 20), (10, 10)):
+        made = resolve(GenerationRequest("a red ball", fps=asked, seed=7), spec)
+        assert (made.fps, made.out_fps, made.delivered_fps) == (10, delivered, delivered)
+        write_sidecar(path, Sidecar(made, {}, {}, []))
+        again = resolve(request_from_sidecar(path), spec)
+        assert again == replace(made, output=str(tmp_path / "a-red-ball-again.mp4"))
+    data = json.loads(path.read_text())
+    del data["request"]["out_fps"]
+    path.write_text(json.dumps(data))
+    old = read_sidecar(path).request
+    assert (old.out_fps, old.delivered_fps, old.delivered(25)) == (None, 10, 25)
+    assert resolve(request_from_sidecar(path), spec).delivered_fps == 10
 
 
 def test_a_picture_has_its_sidecar_beside_it():

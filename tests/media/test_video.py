@@ -185,6 +185,17 @@ def test_png_folder_is_lossless_and_numbered(tmp_path, existing):
     assert left_behind(tmp_path) == []
 
 
+@pytest.mark.parametrize("chunk", [1, 4])
+def test_a_picture_has_one_frame_and_a_second_is_refused(tmp_path, chunk):
+    (tmp_path / "a.png").write_bytes(b"old")
+    with pytest.raises(RequestError, match="a picture has one frame; end the name in /"):
+        write(tmp_path / "a.png", noise(2), chunk=chunk)
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a.png", b"old")]
+    write(tmp_path / "a.png", noise(1))
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "a.png")), noise(1)[0])
+    assert left_behind(tmp_path) == []
+
+
 @pytest.mark.parametrize("name", ["a.mp4", "a.webm", "a.gif", "frames/"])
 def test_a_clip_of_one_frame_is_a_clip(tmp_path, name):
     write(f"{tmp_path}/{name}", gradient(frames=1))

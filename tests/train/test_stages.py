@@ -8,20 +8,27 @@ import shlex
 import shutil
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 from kineograph import cli, flags
 from kineograph.errors import KineographError, RequestError
+from kineograph.generate import generate, load
+from kineograph.models.interpolator import FrameInterpolator
 from kineograph.presets import TINY
+from kineograph.request import GenerationRequest, resolve
+from kineograph.spec import InterpolatorConfig
 from kineograph.train import main, pool, stages
-from kineograph.train.stages import STAGES, How, assemble, run_stage
+from kineograph.train.stages import FEW_STEPS, STAGES, How, assemble, run_stage
 from kineograph.train.vae import VaeTask
 from kineograph.train.world1 import FirstWorld
 from kineograph.weights.files import build, load_weights, save_weights
-from kineograph.weights.folder import MODELS_VARIABLE, open_parts, random_parts
+from kineograph.weights.folder import MODELS_VARIABLE, open_parts, random_parts, spec_of
 from kineograph.weights.header import sha256
 
 VAE_RECIPE = """
@@ -266,6 +273,81 @@ def test_a_finished_run_becomes_a_model_folder(finished, tmp_path, capsys):
     assert parts.spec.vae.latents_mean == tuple(numbers["mean"])
     assert parts.spec.vae.latents_std == tuple(numbers["std"])
     assert load_weights(folder / "vae.safetensors", "vae")[2]["recipe"] == "of the vae"
+
+
+@pytest.fixture(scope="module")
+def shortened_way(finished, tmp_path_factory) -> Path:
+    """A finished run whose transformer has learnt to take few steps."""
+    run = shutil.copytree(finished, tmp_path_factory.mktemp("few") / "run")
+    config = replace(TINY.dit, flow_map=True)
+    few = random_parts(replace(TINY, dit=config), seed=1)["dit"]
+    (run / "fewstep").mkdir()
+    save_weights(run / "fewstep" / "dit.safetensors", few, config, {"recipe": "of few steps"})
+    (run / "fewstep" / "recipe.json").write_text('{"model": "tiny"}')
+    return run
+
+
+def test_weights_for_few_steps_go_first_and_bring_defaults_of_their_own(shortened_way, tmp_path):
+    folder = tmp_path / "model"
+    assemble(shortened_way, folder)
+    assert json.loads((folder / "model.json").read_text()) == {
+        "preset": "tiny",
+        "defaults": {"steps": FEW_STEPS, "guidance_scale": 1.0, "solver": "euler"},
+    }
+    assert load_weights(folder / "dit.safetensors", "dit")[2]["recipe"] == "of few steps"
+    spec = spec_of(str(folder))
+    assert (spec.steps, spec.guidance_scale, spec.solver) == (FEW_STEPS, 1, "euler")
+    assert spec == replace(
+        TINY, name=str(folder), steps=FEW_STEPS, guidance_scale=1.0, solver="euler"
+    )
+    assert open_parts(str(folder)).modules["dit"].config.flow_map
+
+
+def test_without_them_a_model_has_no_defaults_of_its_own(finished, tmp_path):
+    assemble(finished, tmp_path / "model")
+    assert json.loads((tmp_path / "model" / "model.json").read_text()) == {"preset": "nano"}
+
+
+def test_few_steps_without_their_recipe_are_refused(shortened_way, tmp_path):
+    run = shutil.copytree(shortened_way, tmp_path / "run")
+    (run / "fewstep" / "recipe.json").unlink()
+    with pytest.raises(RequestError, match=r"recipe\.json is missing; run the fewstep stage"):
+        assemble(run, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_run_without_an_upsampler_and_one_with_an_interpolator_make_models(finished, tmp_path):
+    run = shutil.copytree(finished, tmp_path / "run")
+    shutil.rmtree(run / "upsampler")
+    assemble(run, tmp_path / "without")
+    assert set(open_parts(str(tmp_path / "without")).modules) == {"vae", "dit", "text"}
+    (run / "interpolator").mkdir()
+    with pytest.raises(RequestError, match=r"interpolator\.safetensors is missing; run the inter"):
+        assemble(run, tmp_path / "with")
+    made = FrameInterpolator(InterpolatorConfig(8))
+    save_weights(run / "interpolator" / "interpolator.safetensors", made, made.config)
+    assemble(run, tmp_path / "with")
+    parts = open_parts(str(tmp_path / "with"))
+    assert set(parts.modules) == {"vae", "dit", "text", "interpolator"}
+    assert parts.modules["interpolator"].config == made.config
+
+
+def test_a_model_in_8_bits_makes_almost_the_same_frames(shortened_way, tmp_path, monkeypatch):
+    monkeypatch.setattr("kineograph.weights.files.SMALL", 0)  # all of tiny would be
+    frames = {}
+    for bits in ("8", "16"):
+        folder = tmp_path / bits
+        assert cli.main(["assemble", str(shortened_way), "-o", str(folder), "--bits", bits]) == 0
+        pipeline = load(str(folder))
+        request = resolve(
+            GenerationRequest("a red ball", num_frames=5, seed=1), pipeline.spec
+        )
+        assert (request.steps, request.guidance_scale) == (FEW_STEPS, 1)
+        frames[bits] = np.concatenate(list(generate(pipeline, request))).astype(float)
+    with safe_open(tmp_path / "8" / "dit.safetensors", framework="pt") as file:
+        assert file.get_tensor("blocks.0.ffn.0.weight").dtype == torch.int8
+    off = np.abs(frames["8"] - frames["16"]).mean()
+    assert 0 < off < 0.2 * frames["16"].std()
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,6 @@
+import json
+import math
+import re
 import shutil
 from dataclasses import replace
 
@@ -5,8 +8,10 @@ import pytest
 import torch
 
 from kineograph.errors import RequestError, WeightsError
+from kineograph.models.interpolator import FrameInterpolator
 from kineograph.presets import NANO, PRESETS, TINY
-from kineograph.spec import UpsamplerConfig
+from kineograph.request import GenerationRequest, resolve
+from kineograph.spec import InterpolatorConfig, UpsamplerConfig
 from kineograph.weights.files import save_weights
 from kineograph.weights.folder import (
     inventory,
@@ -81,6 +86,66 @@ def test_the_upsampler_may_be_missing_and_the_rest_may_not(tmp_path, parts):
     (folder / "tokenizer.json").unlink()
     with pytest.raises(WeightsError, match=r"tokenizer\.json is missing"):
         open_parts(str(folder))
+
+
+def told(folder, **told):
+    folder.mkdir(exist_ok=True)
+    (folder / "model.json").write_text(json.dumps({"preset": "tiny", **told}))
+    return str(folder)
+
+
+def test_a_folder_may_have_defaults_of_its_own(tmp_path, parts):
+    defaults = {"steps": 6, "guidance_scale": 1, "shift": 3.0, "solver": "heun"}
+    folder = fill(tmp_path / "mine", parts)
+    name = told(folder, defaults=defaults)
+    spec = spec_of(name)
+    assert spec == replace(TINY, name=name, **defaults)
+    assert type(spec.guidance_scale) is float  # as a request has it
+    assert open_parts(name).spec == spec
+    got = resolve(GenerationRequest("a ball"), spec)
+    assert {field: getattr(got, field) for field in defaults} == defaults
+    asked = resolve(GenerationRequest("a ball", steps=9, solver="euler"), spec)
+    assert (asked.steps, asked.guidance_scale, asked.solver) == (9, 1, "euler")
+    assert spec_of(told(folder, defaults={})) == spec_of(told(folder)) == replace(TINY, name=name)
+
+
+@pytest.mark.parametrize(
+    ("defaults", "says"),
+    [
+        ({"fps": 24}, "has a default fps; allowed: steps, guidance_scale, shift, solver"),
+        ({"name": "x"}, "has a default name; allowed"),
+        ({"steps": 0}, "has an unusable default: steps 0 is out of range; allowed: 1 to 1000"),
+        ({"steps": "six"}, "has an unusable default: steps 'six' must be of type int"),
+        ({"steps": True}, "has an unusable default: steps True must be of type int"),
+        ({"steps": None}, "has an unusable default: steps is null"),
+        ({"shift": math.nan}, "has an unusable default: shift nan is out of range"),
+        ({"guidance_scale": 1e9}, "has an unusable default: guidance_scale 1000000000.0 is out"),
+        ({"solver": "rk45"}, "has an unusable default: unknown solver 'rk45'; allowed: euler"),
+        ([3], "must hold JSON such as"),
+        (7, "must hold JSON such as"),
+        (None, "must hold JSON such as"),
+    ],
+)
+def test_defaults_that_cannot_be_used_are_refused_by_name(tmp_path, defaults, says):
+    with pytest.raises(WeightsError, match=re.escape(says)) as caught:
+        spec_of(told(tmp_path / "mine", defaults=defaults))
+    assert str(tmp_path / "mine" / "model.json") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_interpolator_may_be_missing_and_has_its_own_config(tmp_path, monkeypatch):
+    spec = replace(TINY, interpolator=InterpolatorConfig(8))
+    monkeypatch.setitem(PRESETS, "tiny", spec)
+    parts = random_parts(spec)
+    assert set(parts) == {*FULL, "interpolator"}
+    folder = fill(tmp_path / "mine", parts)
+    opened = open_parts(str(folder))
+    assert "interpolator" not in opened.modules and opened.spec.interpolator == spec.interpolator
+    wider = FrameInterpolator(InterpolatorConfig(16))
+    save_weights(folder / "interpolator.safetensors", wider, wider.config)
+    opened = open_parts(str(folder))
+    assert opened.spec.interpolator == opened.modules["interpolator"].config == wider.config
+    assert len(opened.hashes["interpolator.safetensors"]) == 64
 
 
 @pytest.mark.parametrize(
