@@ -501,7 +501,7 @@ def test_a_loop_at_twice_the_rate_has_twice_the_frames(finer, frames):
 
 
 def test_a_loop_at_twice_the_rate_leads_from_its_end_to_its_beginning(finer):
-    request = asked_finer(num_frames=21, loop=True, steps=2)
+    request = asked_finer(num_frames=21, loop=True)
     states, frames = states_of(finer, request)
     _, shown = states_of(finer, replace(request, loop=None, num_frames=17))
     back = np.concatenate(list(gen.frames_of(finer, request, states[-1].x)))

@@ -18,10 +18,11 @@ from kineograph.generate import generate, load
 from kineograph.inputs import fitted
 from kineograph.media.image import read_image
 from kineograph.media.video import open_writer, read_video
-from kineograph.presets import TINY
+from kineograph.presets import PRESETS, TINY
 from kineograph.produce import Event, run
 from kineograph.request import GenerationRequest, resolve
 from kineograph.sidecar import read_sidecar, request_from_sidecar, sidecar_path
+from kineograph.spec import InterpolatorConfig
 from kineograph.weights.header import sha256
 
 PROMPT = "a red ball rolls left"
@@ -406,3 +407,120 @@ def test_a_preview_can_be_stopped(here, monkeypatch):
     (artifact,) = run(request, preview=True)
     assert artifact.path.exists()
     assert sidecar_path(resolve(request, TINY)).exists()
+
+
+@pytest.fixture
+def finer(here, monkeypatch):
+    """A folder where `tiny` delivers twice its rate."""
+    spec = replace(TINY, interpolator=InterpolatorConfig(8))
+    monkeypatch.setitem(PRESETS, "tiny", spec)
+    return here
+
+
+def test_a_model_with_an_interpolator_delivers_twice_its_rate(finer):
+    request = GenerationRequest(PROMPT, model="tiny", num_frames=9, steps=1, seed=3)
+    events = []
+    (artifact,) = run(replace(request, output="x.mp4"), on_event=events.append)
+    with read_video("x.mp4") as video:
+        assert float(video.fps) == 20
+        assert len(list(video)) == 17
+    assert Event("decode", 17, 17) in events
+    sidecar = read_sidecar(artifact.sidecar)
+    assert not sidecar.warnings
+    assert (sidecar.request.fps, sidecar.request.out_fps) == (10, 20)
+    assert sidecar.request.duration == 0.9
+    run(replace(request, fps=10, output="y.mp4"))
+    with read_video("y.mp4") as video:
+        assert float(video.fps) == 10
+        assert len(list(video)) == 9
+    with pytest.raises(RequestError, match="fps 15 cannot be made; tiny makes 10 or 20"):
+        run(replace(request, fps=15, output="z.mp4"))
+
+
+@pytest.mark.parametrize("fps", [None, 10])
+def test_a_clip_at_either_rate_is_made_again_from_its_sidecar(finer, fps):
+    run(GenerationRequest(PROMPT, model="tiny", num_frames=5, steps=1, fps=fps, output="x/"))
+    run(request_from_sidecar(Path("x.json")))
+    assert len(written("x")) == (5 if fps else 9)
+    assert np.array_equal(written("x"), written("x-again"))
+    again = read_sidecar(Path("x-again.json")).request
+    assert replace(again, output="x") == read_sidecar(Path("x.json")).request
+
+
+def test_a_picture_of_a_model_with_an_interpolator_is_one_frame(finer):
+    (artifact,) = run(GenerationRequest(PROMPT, model="tiny", num_frames=1, steps=1))
+    assert artifact.path.name == "a-red-ball-rolls-left.png"
+    assert read_image(str(artifact.path)).shape == (256, 256, 3)
+
+
+def test_a_missing_interpolator_is_a_warning_where_it_is_missed(finer, monkeypatch):
+    plain = replace(load("tiny"), interpolator=None)
+    monkeypatch.setattr(produce, "load", lambda name: plain)
+    request = GenerationRequest(PROMPT, model="tiny", num_frames=5, steps=1, output="x/")
+    (artifact,) = run(request)
+    (warning,) = read_sidecar(artifact.sidecar).warnings
+    assert "interpolator's file is missing" in warning
+    assert len(written("x")) == 9
+    (artifact,) = run(replace(request, fps=10, output="y/"))
+    assert not read_sidecar(artifact.sidecar).warnings
+
+
+@pytest.mark.parametrize("count", [29, 30])
+def test_at_twice_the_rate_a_video_before_fades_where_both_show_the_same(finer, count):
+    source = film("a.webm", count, fps=20)
+    request = GenerationRequest(
+        PROMPT, model="tiny", num_frames=17, steps=1, seed=3, before=source, output="x/"
+    )
+    (artifact,) = run(request)
+    frames, clip = written("x"), alone(artifact)
+    shared = 2 * 9 - 1
+    assert len(clip) == 33 and len(frames) == count + 33 - shared
+    old = np.stack(list(fitted(source, 20, 256, 256)))
+    assert len(old) == count
+    assert np.array_equal(frames[: count - shared], old[:-shared])
+    assert np.array_equal(frames[count:], clip[shared:])
+    for i in range(shared):
+        one = old[count - shared + i]
+        faded = one + (clip[i] - one.astype(float)) * (i + 1) / (shared + 1)
+        assert np.abs(frames[count - shared + i] - faded).max() <= 0.51
+
+
+def test_at_twice_the_rate_a_video_after_fades_where_both_show_the_same(finer):
+    source = film("a.webm", 24, fps=20)
+    request = GenerationRequest(
+        PROMPT, model="tiny", num_frames=17, steps=1, seed=3, after=source, output="x/"
+    )
+    (artifact,) = run(request)
+    frames, clip = written("x"), alone(artifact)
+    # All but its first frame, with which the last 16 of the clip begin.
+    assert len(clip) == 33 and len(frames) == 33 + 23 - 16
+    new = np.stack(list(fitted(source, 20, 256, 256)))
+    assert np.array_equal(frames[:17], clip[:17])
+    assert np.array_equal(frames[33:], new[17:])
+    for i in range(16):
+        faded = clip[17 + i] + (new[1 + i] - clip[17 + i].astype(float)) * (i + 1) / 17
+        assert np.abs(frames[17 + i] - faded).max() <= 0.51
+
+
+def test_at_twice_the_rate_two_videos_are_joined_and_a_loop_is_whole(finer):
+    one, two = film("a.mp4", 12), film("b.gif", 12)  # 23 frames at 20 fps
+    ask = GenerationRequest(PROMPT, model="tiny", steps=1, output="x/")
+    run(replace(ask, num_frames=21, before=one, after=two))
+    assert len(written("x")) == 23 + 41 + 23 - 17 - 17
+    run(replace(ask, num_frames=17, loop=True, output="loop.mp4"))
+    with read_video("loop.mp4") as video:
+        assert (float(video.fps), len(list(video))) == (20.0, 34)
+    run(replace(ask, num_frames=17, loop=True, fps=10, output="slow.mp4"))
+    with read_video("slow.mp4") as video:
+        assert (float(video.fps), len(list(video))) == (10.0, 17)
+
+
+def test_at_twice_the_rate_an_interrupted_run_goes_on_to_the_same_frames(finer):
+    request = GenerationRequest(PROMPT, model="tiny", num_frames=5, seed=3, output="x/")
+    with pytest.raises(KeyboardInterrupt):
+        run(request, on_event=interrupt_at("denoise", 2))
+    with pytest.raises(RequestError, match="its out_fps is 20, not 10"):
+        run(replace(request, fps=10), resume=True)
+    run(request, resume=True)
+    run(replace(request, output="whole/"))
+    assert np.array_equal(written("x"), written("whole"))

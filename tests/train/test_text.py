@@ -78,6 +78,23 @@ def test_a_stopped_run_ends_in_the_bits_of_one_left_alone(run, make, tmp_path, s
     assert same_state(tmp_path, run)
 
 
+def test_muon_steps_the_matrices_of_the_blocks_where_the_recipe_says_so(
+    make, tmp_path, same_state
+):
+    plain, task = make(), make(muon=True)
+    named = dict(task.module.named_parameters())
+    chosen = {name for name, p in named.items() if task.is_matrix(name, p)}
+    assert chosen == {n for n, p in named.items() if n.startswith("text.blocks.") and p.ndim == 2}
+    assert chosen and not any(plain.is_matrix(name, p) for name, p in named.items())
+    engines = [Engine(made, tmp_path) for made in (plain, task)]
+    assert [len(engine.optimizers) for engine in engines] == [1, 2]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert train(make(muon=True), whole, resume=False)
+    assert not train(make(muon=True), parts, resume=False, stop_after=2)
+    assert train(make(muon=True), parts, resume=True)
+    assert same_state(whole, parts)
+
+
 def test_a_finished_run_has_the_encoder_without_the_reader(run):
     config, tensors, metadata = load_weights(run / "text.safetensors", "text")
     assert config == TINY.text

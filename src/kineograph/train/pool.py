@@ -14,7 +14,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -55,27 +55,29 @@ def one_thread() -> None:
 def ahead(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int
 ) -> Iterator[Result]:
-    """Yield the results of items in order, made by processes that stay a little ahead.
+    """Yield the results of items in order, made by processes of their own.
 
-    With one worker everything happens here. What is left when the caller stops is not begun.
+    With one worker everything happens here. When the caller stops, the workers are ended at once:
+    what they write appears whole or not at all.
     """
     if workers <= 1:
         yield from map(function, items)
         return
     # Not forked: a process with threads of torch does not survive it.
     context = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(workers, mp_context=context, initializer=one_thread) as pool:
-        queue, left = [], iter(items)
+        left = iter(items)
+        queue = [pool.submit(function, item) for item in islice(left, workers)]
         try:
-            queue = [pool.submit(function, item) for item in islice(left, workers)]
             while queue:
-                done: Future[Result] = queue.pop(0)
-                result = done.result()
+                result = queue.pop(0).result()
                 queue += [pool.submit(function, item) for item in islice(left, 1)]
                 yield result
-        finally:
-            for waiting in queue:
-                waiting.cancel()
+        except BaseException:
+            for worker in set(multiprocessing.active_children()) - others:
+                worker.terminate()
+            raise
 
 
 def cores() -> int:
