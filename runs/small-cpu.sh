@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The recipe of `small` for two CPU cores: as far as they go, in the evenings of a week.
+# The recipe of `small` for two CPU cores, as far as they go.
 # Stop it at any moment (Ctrl-C, kill, power cut) and run it again: it goes on where it was.
 # Needs kineograph[train] and a C++ compiler (the renderer is compiled).
 #   runs/small-cpu.sh [RUN FOLDER]
@@ -10,11 +10,11 @@
 set -euo pipefail  # a stage that is interrupted or fails ends the script
 here=$(cd "$(dirname "$0")" && pwd)
 run=${1:-out/small}
-[ ! -e "$run/vae/vae.safetensors" ] || mkdir -p "$run/clips.skip" "$run/vae_first.skip"
-for stage in clips vae_first vae tokenizer text latents dit fewstep upsampler interpolator; do
-  for done in "$run/$stage/$stage.safetensors" "$run/$stage/$stage.json" "$run/$stage.skip"; do
-    [ ! -e "$done" ] || continue 2
-  done
+stages=(latents dit fewstep upsampler interpolator)
+[ -e "$run/text/text.safetensors" ] || stages=(text "${stages[@]}")
+[ -e "$run/tokenizer/tokenizer.json" ] || stages=(tokenizer "${stages[@]}")
+[ -e "$run/vae/vae.safetensors" ] || stages=(clips vae_first vae "${stages[@]}")
+for stage in "${stages[@]}"; do
   echo "== $stage"
   kineo train "${stage%_first}" "$here/small-cpu/$stage.py" --out "$run/$stage" --resume
 done

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange, repeat
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 from torch import Tensor
 
@@ -203,9 +203,7 @@ def looped(
     )
     video = torch.cat(list(decode(pipeline, done.x)), 2)[0]
     second = replace(request, loop=None, image=None, num_frames=lead + bridge + tail)
-    shape = pipeline.spec.latent_shape(request.aspect_ratio, second.num_frames)
-    known = torch.zeros(1, *shape, device=pipeline.device)
-    mask = torch.zeros(1, shape[1], dtype=torch.bool, device=pipeline.device)
+    known, mask = nothing_known(pipeline, second)
     known[:, :, :BEFORE_LATENTS] = encode_video(pipeline, video[:, kept - lead : kept])
     known[:, :, -AFTER_LATENTS:] = encode_video(pipeline, video[:, : 1 + tail])[:, :, 1:]
     mask[:, :BEFORE_LATENTS] = mask[:, -AFTER_LATENTS:] = True
@@ -234,6 +232,15 @@ def initial_noise(pipeline: Pipeline, request: ResolvedRequest) -> Float[Tensor,
     return torch.randn(1, *shape, generator=generator).to(pipeline.device)
 
 
+def nothing_known(
+    pipeline: Pipeline, request: ResolvedRequest
+) -> tuple[Float[Tensor, "1 c t h w"], Bool[Tensor, "1 t"]]:
+    """Return a latent and a mask of its frames to fill in with what is known."""
+    shape = pipeline.spec.latent_shape(request.aspect_ratio, request.num_frames)
+    mask = torch.zeros(1, shape[1], dtype=torch.bool, device=pipeline.device)
+    return torch.zeros(1, *shape, device=pipeline.device), mask
+
+
 def condition(
     pipeline: Pipeline, request: ResolvedRequest
 ) -> tuple[Conditioning, Float[Tensor, "1 l d"]]:
@@ -246,9 +253,7 @@ def condition(
     pictures = request.pictures()
     if not pictures and request.before is None and request.after is None:
         return Conditioning(context), negative
-    shape = pipeline.spec.latent_shape(request.aspect_ratio, request.num_frames)
-    known = torch.zeros(1, *shape, device=pipeline.device)
-    mask = torch.zeros(1, shape[1], dtype=torch.bool, device=pipeline.device)
+    known, mask = nothing_known(pipeline, request)
     # A latent frame after the first stands for `stride` frames and depends on those before it:
     # a picture there is encoded as the end of a clip in which nothing else is ever seen.
     stride, size = pipeline.spec.vae.temporal_stride, pipeline.spec.sizes[request.aspect_ratio]

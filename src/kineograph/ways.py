@@ -108,7 +108,7 @@ def latent_place(frame: int, stride: int) -> int:
 
 
 def known_frames(request: ResolvedRequest, spec: ModelSpec) -> dict[int, str]:
-    """Return the latent frames that are given, and by which field.
+    """Return the latent frames that are given, and what gives them, as a message names it.
 
     Raises `RequestError` where two want the same one, or nothing is left to make.
     """
@@ -133,25 +133,25 @@ def known_frames(request: ResolvedRequest, spec: ModelSpec) -> dict[int, str]:
         )
     known: dict[int, str] = {}
 
-    def take(place: int, name: str, what: str) -> None:
+    def take(place: int, what: str) -> None:
         if place in known:
             raise RequestError(
                 f"{what} falls together with {known[place]}: pictures must be {stride} frames "
                 f"({stride / spec.fps:g} s) apart"
             )
-        known[place] = name
+        known[place] = what
 
     if request.before is not None:
         for place in range(BEFORE_LATENTS):
-            take(place, "before", "before")
+            take(place, "before")
     if request.after is not None:
         for place in range(total - AFTER_LATENTS, total):
-            take(place, "after", "after")
+            take(place, "after")
     for path, frame in pictures:
         if frame >= request.num_frames:
             raise RequestError(
                 f"keyframe {path!r} is at {frame / request.fps:g} s, but the clip ends at "
                 f"{(request.num_frames - 1) / request.fps:g} s"
             )
-        take(latent_place(frame, stride), f"the picture {path!r}", f"the picture {path!r}")
+        take(latent_place(frame, stride), f"the picture {path!r}")
     return known

@@ -30,7 +30,7 @@ from kineograph.train.clips import (
 )
 from kineograph.train.engine import step_generator
 from kineograph.train.recipe import InterpolatorRecipe
-from kineograph.train.upsampler import LATENT_NOISE, SQUARE_SHARE
+from kineograph.train.upsampler import SQUARE_SHARE, given_back
 from kineograph.train.worlds import Scene, base_scale, world_of
 from kineograph.weights.files import build, save_weights
 from kineograph.world.render import CPU
@@ -73,13 +73,7 @@ class InterpolatorTask:
             device=self.device,
         )  # fmt: skip
         video = to_float(fine)
-        with torch.autocast(self.device.type, torch.bfloat16):
-            mean, _ = self.vae.encode(video[:, :, ::2])
-            if generator is not None:
-                spread = mean.std((0, 2, 3, 4), keepdim=True) * LATENT_NOISE
-                noise = torch.randn(mean.shape, generator=generator).to(self.device)
-                mean = mean + spread * noise
-            given = self.vae.decode(mean).float()
+        given = given_back(self.vae, video[:, :, ::2], generator).float()
         at = torch.arange(count - 1)[:, None] + torch.arange(CONTEXT) - 1
         fours = given[:, :, at.clamp(0, count - 1)]  # b c t k h w
         return fours.permute(0, 2, 3, 1, 4, 5).flatten(0, 1), _by_frame(video[:, :, 1::2])

@@ -47,6 +47,18 @@ def enlarge(video: Float[Tensor, "b c t h w"], scale: int) -> Float[Tensor, "b c
     return rearrange(big, "(b t) c h w -> b c t h w", b=video.shape[0])
 
 
+def given_back(
+    vae: VideoVAE, video: Float[Tensor, "b c t h w"], generator: torch.Generator | None
+) -> Float[Tensor, "b c t h w"]:
+    """Return what a VAE makes of a video, with a generator by way of latents that are noisy."""
+    with torch.autocast(video.device.type, torch.bfloat16):
+        mean, _ = vae.encode(video)
+        if generator is not None:
+            spread = mean.std((0, 2, 3, 4), keepdim=True) * LATENT_NOISE
+            mean = mean + spread * torch.randn(mean.shape, generator=generator).to(video.device)
+        return vae.decode(mean)
+
+
 class UpsamplerTask:
     """Train one model's upsampler."""
 
@@ -82,12 +94,7 @@ class UpsamplerTask:
             return to_float(video)
 
         small, large = rendered(self.scale), rendered(self.scale * self.config.scale)
-        with torch.autocast(device.type, torch.bfloat16):
-            mean, _ = self.vae.encode(small)
-            if generator is not None:
-                spread = mean.std((0, 2, 3, 4), keepdim=True) * LATENT_NOISE
-                mean = mean + spread * torch.randn(mean.shape, generator=generator).to(device)
-            return self.vae.decode(mean), large
+        return given_back(self.vae, small, generator), large
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         r = self.recipe
