@@ -172,6 +172,18 @@ def test_a_run_does_not_go_on_under_another_recipe(straight):
     assert json.loads((straight / "recipe.json").read_text())["width"] == 8
 
 
+def test_a_run_is_made_longer_until_its_rate_falls(tmp_path):
+    short, long = (replace(RECIPE.schedule, steps=n, decay_share=0.5) for n in (6, 12))
+    folder, straight = tmp_path / "longer", tmp_path / "long"
+    train(ToyTask(ToyRecipe(short)), folder, resume=False, stop_after=3)
+    train(ToyTask(ToyRecipe(long)), folder, resume=True)
+    train(ToyTask(ToyRecipe(long)), straight, resume=False)
+    assert same(checkpoint(folder), checkpoint(straight))
+    assert json.loads((folder / "recipe.json").read_text())["schedule"]["steps"] == 12
+    with pytest.raises(RequestError, match="at step 12; of 12 steps the rate falls from step 6"):
+        train(ToyTask(ToyRecipe(short)), folder, resume=True)
+
+
 def test_a_checkpoint_of_other_modules_is_refused(straight):
     path = straight / "checkpoint.pt"
     state = torch.load(path, weights_only=True)

@@ -41,26 +41,33 @@ PADDING_BIAS = 10.0  # what hidden padding loses of its score: all but exp(-10) 
 def draw_known(
     batch: int, frames: int, share: float, generator: torch.Generator
 ) -> Bool[Tensor, "b t"]:
-    """Draw which latent frames are given to the model: first, last, both, a prefix, any.
+    """Draw which latent frames are given to the model, in a share of the samples.
 
-    One frame at least is left to generate.
+    The first, the last, both (an image or two), a beginning, an end, both (extension either way,
+    what is between two clips, a loop) or any. One frame at least is left to generate.
     """
     known = torch.zeros(batch, frames, dtype=torch.bool)
     if frames < 2:
         return known
-    draws = torch.rand(batch, 3, generator=generator)
+    draws = torch.rand(batch, 4, generator=generator)
     scattered = torch.rand(batch, frames, generator=generator)
-    for i, (given, kind, size) in enumerate(draws.tolist()):
+    for i, (given, kind, size, split) in enumerate(draws.tolist()):
         if given >= share:
             continue
-        if kind < 0.45:
+        length = 1 + int(size * (frames - 1))  # of what is given; less than all of it
+        if kind < 0.40:
             known[i, 0] = True
-        elif kind < 0.55:
+        elif kind < 0.48:
             known[i, -1] = True
-        elif kind < 0.70:
+        elif kind < 0.58:
             known[i, 0] = known[i, -1] = True
-        elif kind < 0.85:
-            known[i, : 1 + int(size * (frames - 1))] = True
+        elif kind < 0.70:
+            known[i, :length] = True
+        elif kind < 0.80:
+            known[i, frames - length :] = True
+        elif kind < 0.90:
+            start = round(split * length)
+            known[i, :start] = known[i, frames - (length - start) :] = True
         else:
             known[i] = scattered[i] < 0.4
         if bool(known[i].all()):

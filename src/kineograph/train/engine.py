@@ -271,7 +271,8 @@ def train(
 ) -> bool:  # fmt: skip
     """Run a task in a folder; with `resume` go on from its checkpoint, if there is one.
 
-    Raises `RequestError` where a run would be overwritten, or continued under another recipe.
+    A run may be made longer or shorter while its learning rate has not begun to fall. Raises
+    `RequestError` where one would be overwritten, or continued under another recipe.
     """
     folder.mkdir(parents=True, exist_ok=True)
     recipe = json.loads(json.dumps(asdict(task.recipe)))
@@ -280,9 +281,23 @@ def train(
         if not resume:
             raise RequestError(f"{folder} holds a run; add --resume or choose another --out")
         saved = json.loads((folder / "recipe.json").read_text())
-        if saved != recipe:
+        steps = recipe["schedule"]["steps"]
+        if saved | {"schedule": saved["schedule"] | {"steps": steps}} != recipe:
             raise RequestError(f"{folder} was started with another recipe; choose another --out")
         engine.load()
+        if saved != recipe:
+            _check_plateau(engine.step, saved["schedule"], recipe["schedule"])
         say_line(f"resuming at step {engine.step}")
     write_json(folder / "recipe.json", recipe)
     return engine.run(say_line, stop_after=stop_after, seconds=seconds)
+
+
+def _check_plateau(step: int, *schedules: dict[str, Any]) -> None:
+    """Refuse to change the number of steps of a run whose learning rate has begun to fall."""
+    for schedule in schedules:
+        plateau = Schedule(**schedule).plateau
+        if step > plateau:
+            raise RequestError(
+                f"the run is at step {step}; of {schedule['steps']} steps the rate falls from "
+                f"step {plateau} on, and their number stays as it is; choose another --out"
+            )

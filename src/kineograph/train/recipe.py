@@ -31,6 +31,11 @@ class Schedule:
     log_every: int = 20
     checkpoint_seconds: float = 120.0
 
+    @property
+    def plateau(self) -> int:
+        """The last step at full rate."""
+        return int(self.steps * (1 - self.decay_share))
+
     def rate(self, step: int) -> float:
         """Return the factor on both learning rates at a step: warm-up, plateau, linear decay."""
         up = min(1.0, (step + 1) / max(1, self.warmup))
