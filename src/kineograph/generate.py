@@ -39,7 +39,7 @@ from kineograph.nn.causal import ConvCache
 from kineograph.request import ResolvedRequest
 from kineograph.spec import ModelSpec
 from kineograph.ways import AFTER_LATENTS, BEFORE_LATENTS, LOOP_LATENTS, latent_place
-from kineograph.weights.folder import WEIGHTS, open_parts
+from kineograph.weights.folder import open_parts
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,8 @@ def load(
     """
     parts, device = open_parts(name), torch.device(device)
     modules = {kind: module.to(device) for kind, module in parts.modules.items()}
-    vae, dit, text, upsampler, interpolator = (modules.get(kind) for kind in WEIGHTS)
+    vae, dit, text = (modules[kind] for kind in ("vae", "dit", "text"))
+    upsampler, interpolator = modules.get("upsampler"), modules.get("interpolator")
     assert isinstance(vae, VideoVAE) and isinstance(dit, VideoDiT) and isinstance(text, TextEncoder)
     assert upsampler is None or isinstance(upsampler, VideoUpsampler)
     assert interpolator is None or isinstance(interpolator, FrameInterpolator)

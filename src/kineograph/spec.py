@@ -12,8 +12,9 @@ from typing import Any, Literal, TypeVar
 ASPECT_RATIOS = ("16:9", "9:16", "1:1", "4:3", "3:4", "21:9")
 
 ConfigT = TypeVar(
-    "ConfigT", "VaeConfig", "DiTConfig", "TextConfig", "UpsamplerConfig", "InterpolatorConfig"
-)
+    "ConfigT", "VaeConfig", "DiTConfig", "TextConfig", "ImageConfig", "UpsamplerConfig",
+    "InterpolatorConfig",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,10 @@ class DiTConfig:
     eps: float = 1e-6
     num_controls: int = 0  # numbers that enter as context tokens of their own; Wan has none
     flow_map: bool = False  # told where a step ends, it predicts the mean velocity until there
+    image_dim: int = 0  # width of the tokens of pictures that it attends to; 0: it has no place
+    image_positions: int = 0  # that are learnt for those tokens; Wan 2.1's with a last frame
+    control_layers: tuple[int, ...] = ()  # whose output is changed by a control video (VACE)
+    control_channels: int = 0  # of a control video, in its latent
 
     @property
     def head_dim(self) -> int:
@@ -83,6 +88,27 @@ class TextConfig:
 
 
 @dataclass(frozen=True)
+class ImageConfig:
+    """The image tower of CLIP (arXiv 2103.00020) as Wan 2.1 reads it: all tokens, no head.
+
+    The defaults are ViT-H/14 without its last block, whose output Wan does not use.
+    """
+
+    image_size: int = 224  # pixels of a side
+    patch_size: int = 14
+    dim: int = 1280
+    ffn_dim: int = 5120
+    num_heads: int = 16
+    num_layers: int = 31
+    eps: float = 1e-5
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens a picture becomes: one a patch and one of the whole."""
+        return (self.image_size // self.patch_size) ** 2 + 1
+
+
+@dataclass(frozen=True)
 class UpsamplerConfig:
     """A causal learned spatial upsampler."""
 
@@ -98,7 +124,9 @@ class InterpolatorConfig:
     dim: int = 32
 
 
-AnyConfig = VaeConfig | DiTConfig | TextConfig | UpsamplerConfig | InterpolatorConfig
+AnyConfig = (
+    VaeConfig | DiTConfig | TextConfig | ImageConfig | UpsamplerConfig | InterpolatorConfig
+)
 
 
 def config_to_dict(config: AnyConfig) -> dict[str, Any]:

@@ -6,13 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 from diffusers import AutoencoderKLWan
+from diffusers.loaders.single_file_utils import convert_wan_vae_to_diffusers
 
 from kineograph.errors import RequestError
 from kineograph.models.vae import VideoVAE
 from kineograph.nn.causal import ConvCache
 from kineograph.presets import NANO
 from kineograph.spec import VaeConfig
-from kineograph.weights.keymaps import VAE_TO_DIFFUSERS, rename
+from kineograph.weights.keymaps import VAE_TO_DIFFUSERS, rename, vae_to_wan
 
 WAN21 = VaeConfig()
 WAN22 = VaeConfig(z_dim=48, patch_size=2, encoder_dim=160, decoder_dim=256, residual=True)
@@ -272,3 +273,30 @@ assert long < 1.1 * short
 """
     done = run_python("-c", script)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_names_of_wan_2_1s_own_file_are_read_by_diffusers_as_ours():
+    with torch.device("meta"):
+        ours = VideoVAE(WAN21).state_dict()
+    theirs = rename(ours, vae_to_wan(WAN21))
+    assert {"conv1.weight", "encoder.downsamples.10.residual.6.bias"} <= set(theirs)
+    assert "decoder.upsamples.11.resample.1.weight" in theirs
+    again = convert_wan_vae_to_diffusers(dict(theirs))
+    assert {k: v.shape for k, v in again.items()} == {k: v.shape for k, v in ours.items()}
+    for name, weight in ours.items():
+        assert again[name] is weight, name
+
+
+def test_the_names_of_wan_2_2s_own_file_have_a_level_more():
+    with torch.device("meta"):
+        ours = VideoVAE(WAN22).state_dict()
+    theirs = rename(ours, vae_to_wan(WAN22))
+    assert len(theirs) == len(ours)
+    for name in (
+        "conv2.bias", "encoder.conv1.weight", "encoder.middle.1.to_qkv.weight",
+        "encoder.downsamples.0.downsamples.1.residual.0.gamma",
+        "encoder.downsamples.1.downsamples.2.time_conv.weight",
+        "decoder.upsamples.2.upsamples.0.shortcut.weight",
+        "decoder.upsamples.0.upsamples.3.resample.1.bias", "decoder.head.2.weight",
+    ):  # fmt: skip
+        assert name in theirs

@@ -2,12 +2,11 @@
 
 Letters: b batch, c latent channels, t h w the latent grid, n tokens (the grid after
 patching, row-major), g groups of tokens that share a noise level (1, the frames, or n),
-d model channels, l context tokens, k context channels.
+d model channels, l context tokens, k context channels, i tokens of pictures.
 
 Parameter names are those of the original Wan files; `weights/keymaps.py` has the table
-to diffusers. An image embedder (Wan 2.1 I2V) would add its tokens to the context. Where a
-config has controls, the last rows of a context are numbers (`control_rows`) with an embedding
-of their own.
+to diffusers. Where a config has controls, the last rows of a context are numbers
+(`control_rows`) with an embedding of their own.
 """
 
 from __future__ import annotations
@@ -72,7 +71,8 @@ class Block(nn.Module):
         super().__init__()
         self.eps = config.eps
         self.self_attn = Attention(config.dim, config.num_heads, config.eps)
-        self.cross_attn = Attention(config.dim, config.num_heads, config.eps)
+        image = config.image_dim > 0
+        self.cross_attn = Attention(config.dim, config.num_heads, config.eps, image)
         self.norm3 = nn.LayerNorm(config.dim, config.eps)  # before cross-attention
         self.ffn = nn.Sequential(
             nn.Linear(config.dim, config.ffn_dim),
@@ -88,15 +88,57 @@ class Block(nn.Module):
         context: Float[Tensor, "b l d"],
         rope: Float[Tensor, "n e 2"],
         context_bias: Float[Tensor, "b l"] | None,
+        image: Float[Tensor, "b i d"] | None,
     ) -> Float[Tensor, "b n d"]:
         modulation = modulation + self.modulation
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation.unbind(2)
         y = norm_modulate(x, shift1, scale1, self.eps)
         x = gated_add(x, self.self_attn(y, rope=rope), gate1)
         y = self.norm3(x).to(work_dtype(x))
-        x = x + self.cross_attn(y, context, bias=context_bias).to(x.dtype)
+        x = x + self.cross_attn(y, context, bias=context_bias, image=image).to(x.dtype)
         y = norm_modulate(x, shift2, scale2, self.eps)
         return gated_add(x, self.ffn(y), gate2)
+
+
+class ControlBlock(Block):
+    """A block that a control video passes beside the main ones (VACE, arXiv 2503.07598)."""
+
+    def __init__(self, config: DiTConfig, first: bool) -> None:
+        super().__init__(config)
+        self.before_proj = nn.Linear(config.dim, config.dim) if first else None
+        self.after_proj = nn.Linear(config.dim, config.dim)
+
+    def enter(
+        self, control: Float[Tensor, "b n d"], x: Float[Tensor, "b n d"]
+    ) -> Float[Tensor, "b n d"]:
+        """Return what the first block works on: the control beside the noisy latent."""
+        return control if self.before_proj is None else self.before_proj(control) + x
+
+    def hint(self, control: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        """Return what is added to the output of a main block."""
+        out: Tensor = self.after_proj(control)
+        return out
+
+
+class ImageEmbedding(nn.Module):
+    """Brings the tokens of pictures to the width of the transformer."""
+
+    def __init__(self, config: DiTConfig) -> None:
+        super().__init__()
+        width = config.image_dim
+        self.proj = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(),
+            nn.Linear(width, config.dim), nn.LayerNorm(config.dim),
+        )  # fmt: skip
+        if config.image_positions:
+            self.emb_pos = nn.Parameter(torch.zeros(1, config.image_positions, width))
+
+    def forward(self, tokens: Float[Tensor, "b i k"]) -> Float[Tensor, "b i d"]:
+        """Return the tokens; those of two pictures stand one behind the other."""
+        if hasattr(self, "emb_pos"):
+            tokens = tokens + self.emb_pos
+        out: Tensor = self.proj(tokens)
+        return out
 
 
 class Head(nn.Module):
@@ -113,6 +155,11 @@ class Head(nn.Module):
     ) -> Float[Tensor, "b n p"]:
         shift, scale = (embedding[:, :, None] + self.modulation).unbind(2)
         return self.head(norm_modulate(x, shift, scale, self.eps))
+
+
+def _tokens(patches: nn.Module, latent: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b n d"]:
+    """Return the patches of a latent in a row, in the latent's dtype."""
+    return rearrange(patches(latent).to(latent.dtype), "b d t h w -> b (t h w) d")
 
 
 class VideoDiT(nn.Module):
@@ -132,6 +179,8 @@ class VideoDiT(nn.Module):
             self.control_embedding = nn.Sequential(
                 nn.Linear(3 * config.num_controls, dim), nn.SiLU(), nn.Linear(dim, dim)
             )
+        if config.image_dim:
+            self.img_emb = ImageEmbedding(config)
         self.time_embedding = nn.Sequential(
             nn.Linear(config.freq_dim, dim), nn.SiLU(), nn.Linear(dim, dim)
         )
@@ -141,6 +190,13 @@ class VideoDiT(nn.Module):
             )
         self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        if config.control_layers:
+            self.vace_patch_embedding = nn.Conv3d(
+                config.control_channels, dim, config.patch_size, config.patch_size
+            )
+            self.vace_blocks = nn.ModuleList(
+                ControlBlock(config, first=i == 0) for i in range(len(config.control_layers))
+            )
         self.head = Head(config)
         self.rope = RopeCache(config.head_dim)
         self.init_weights()
@@ -152,6 +208,9 @@ class VideoDiT(nn.Module):
         context: Float[Tensor, "b l k"],
         context_bias: Float[Tensor, "b l"] | None = None,
         to: Float[Tensor, "b *g"] | None = None,
+        image: Float[Tensor, "b i j"] | None = None,
+        control: Float[Tensor, "b v t h w"] | None = None,
+        control_scale: float = 1.0,
     ) -> Float[Tensor, "b o t h w"]:
         """Return the velocity at `latent`, in its dtype.
 
@@ -161,30 +220,47 @@ class VideoDiT(nn.Module):
         scores of its tokens in every cross-attention (training keeps the padding away at
         first). A flow map returns the mean velocity of the way down to the noise levels `to`,
         given as `sigma` is; without them, and in any other model, it is the velocity at
-        `sigma` itself.
+        `sigma` itself. `image` are the tokens of pictures where the config has a place for
+        them, and `control` is the latent of a control video, which counts `control_scale` times.
         """
         assert to is None or self.config.flow_map, "only a flow map is told where a step ends"
-        sizes = zip(latent.shape[2:], self.config.patch_size, strict=True)
+        sizes = list(zip(latent.shape[2:], self.config.patch_size, strict=True))
         assert all(size % patch == 0 for size, patch in sizes), "the grid is no multiple of a patch"
+        assert (image is None) == (self.config.image_dim == 0), "tokens of pictures are needed"
+        t, h, w = (n // patch for n, patch in sizes)
         # The sum of all updates keeps the latent's dtype: float32 under autocast.
-        x = self.patch_embedding(latent).to(latent.dtype)
-        t, h, w = x.shape[2:]
-        x = rearrange(x, "b d t h w -> b (t h w) d")
+        x = _tokens(self.patch_embedding, latent)
         embedding = self._embed_sigma(sigma if sigma.ndim == 2 else sigma[:, None])
         if self.config.flow_map:
             way = torch.zeros_like(sigma) if to is None else sigma - to
             embedding = embedding + self._embed_way(way if way.ndim == 2 else way[:, None])
         modulation = rearrange(self._project_time(embedding), "b g (s d) -> b g s d", s=6)
         context, context_bias = self._embed_context(context, context_bias)
+        pictures = None if image is None else self.img_emb(image)
         rope = self.rope((t, h, w), x.device)
-        for block in self.blocks:
-            x = block(x, modulation, context, rope, context_bias)
+        given = (modulation, context, rope, context_bias, pictures)
+        hints = {} if control is None else self._hints(control, x, *given)
+        for i, block in enumerate(self.blocks):
+            x = block(x, *given)
+            if i in hints:
+                x = x + control_scale * hints[i].to(x.dtype)
         pt, ph, pw = self.config.patch_size
         return rearrange(
             self.head(x, embedding).to(latent.dtype),
             "b (t h w) (pt ph pw c) -> b c (t pt) (h ph) (w pw)",
             t=t, h=h, w=w, pt=pt, ph=ph, pw=pw,
         )  # fmt: skip
+
+    def _hints(
+        self, control: Tensor, x: Float[Tensor, "b n d"], *given: Tensor | None
+    ) -> dict[int, Float[Tensor, "b n d"]]:
+        """Return what a control video adds to the output of each main block that it changes."""
+        c, hints = _tokens(self.vace_patch_embedding, control), {}
+        for layer, block in zip(self.config.control_layers, self.vace_blocks, strict=True):
+            assert isinstance(block, ControlBlock)
+            c = block(block.enter(c, x), *given)
+            hints[layer] = block.hint(c)
+        return hints
 
     def _embed_context(
         self, context: Float[Tensor, "b l k"], bias: Float[Tensor, "b l"] | None
@@ -252,6 +328,8 @@ class VideoDiT(nn.Module):
             if isinstance(module, Block):
                 nn.init.zeros_(module.cross_attn.o.weight)
                 nn.init.zeros_(module.modulation)
+        if self.config.image_positions:
+            nn.init.zeros_(self.img_emb.emb_pos)
         if self.config.flow_map:
             last = self.way_embedding[2]
             assert isinstance(last, nn.Linear)

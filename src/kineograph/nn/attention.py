@@ -44,10 +44,11 @@ class Attention(nn.Module):
     """Multi-head attention; q and k are RMS-normalised over all heads together.
 
     Self-attention when `context` is None, else cross-attention to it. `bias` is added to the
-    scores of every query.
+    scores of every query. With `image` the same queries also attend, by themselves, to the
+    tokens of pictures, and both results are added, as in Wan 2.1.
     """
 
-    def __init__(self, dim: int, num_heads: int, eps: float) -> None:
+    def __init__(self, dim: int, num_heads: int, eps: float, image: bool = False) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.q = nn.Linear(dim, dim)
@@ -56,6 +57,10 @@ class Attention(nn.Module):
         self.o = nn.Linear(dim, dim)
         self.norm_q = RMSNorm(dim, eps)
         self.norm_k = RMSNorm(dim, eps)
+        if image:
+            self.k_img = nn.Linear(dim, dim)
+            self.v_img = nn.Linear(dim, dim)
+            self.norm_k_img = RMSNorm(dim, eps)
 
     def forward(
         self,
@@ -63,14 +68,21 @@ class Attention(nn.Module):
         context: Float[Tensor, "b m d"] | None = None,
         rope: Float[Tensor, "n e 2"] | None = None,
         bias: Float[Tensor, "b m"] | None = None,
+        image: Float[Tensor, "b i d"] | None = None,
     ) -> Float[Tensor, "b n d"]:
         source = x if context is None else context
-        norms = self.norm_q, self.norm_k
-        q, k = (
-            norm_rope(y, norm.weight, norm.eps, self.num_heads, rope)
-            for y, norm in zip((self.q(x), self.k(source)), norms, strict=True)
-        )
-        v = rearrange(self.v(source), "b n (h d) -> b n h d", h=self.num_heads)
+        q = self._normed(self.q(x), self.norm_q, rope)
+        k = self._normed(self.k(source), self.norm_k, rope)
         score_bias = None if bias is None else bias[:, None, None].to(q.dtype)
-        out: Tensor = self.o(attend(q, k, v, bias=score_bias))
+        mixed = attend(q, k, self._split(self.v(source)), bias=score_bias)
+        if image is not None:
+            k = self._normed(self.k_img(image), self.norm_k_img, None)
+            mixed = mixed + attend(q, k, self._split(self.v_img(image)))
+        out: Tensor = self.o(mixed)
         return out
+
+    def _normed(self, x: Tensor, norm: RMSNorm, rope: Tensor | None) -> Float[Tensor, "b n h e"]:
+        return norm_rope(x, norm.weight, norm.eps, self.num_heads, rope)
+
+    def _split(self, x: Tensor) -> Float[Tensor, "b n h e"]:
+        return rearrange(x, "b n (h e) -> b n h e", h=self.num_heads)

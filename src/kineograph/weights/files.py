@@ -153,6 +153,10 @@ def module_class(kind: str) -> type[Any]:
         from kineograph.models.text import TextEncoder
 
         return TextEncoder
+    if kind == "image":
+        from kineograph.models.image import ImageEncoder
+
+        return ImageEncoder
     if kind == "interpolator":
         from kineograph.models.interpolator import FrameInterpolator
 

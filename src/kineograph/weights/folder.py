@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 MODELS_VARIABLE = "KINEOGRAPH_MODELS"
 WEIGHTS = {kind: f"{kind}.safetensors" for kind in CONFIGS}
-OPTIONAL = ("upsampler", "interpolator")
+OPTIONAL = ("image", "upsampler", "interpolator")
 TOKENIZER, MODEL = "tokenizer.json", "model.json"
 DEFAULTS = ("steps", "guidance_scale", "shift", "solver")  # that a folder may set for itself
 MAX_MODEL_BYTES = 1 << 16

@@ -17,6 +17,7 @@ from kineograph.errors import WeightsError
 from kineograph.spec import (
     AnyConfig,
     DiTConfig,
+    ImageConfig,
     InterpolatorConfig,
     TextConfig,
     UpsamplerConfig,
@@ -30,12 +31,14 @@ CONFIGS: dict[str, type[Any]] = {
     "vae": VaeConfig,
     "dit": DiTConfig,
     "text": TextConfig,
+    "image": ImageConfig,
     "upsampler": UpsamplerConfig,
     "interpolator": InterpolatorConfig,
 }
 MAX_HEADER_BYTES = 16 << 20  # the header of the largest open model is a few hundred KB
 MAX_SIZE = 1 << 20  # of any number in a config: width, vocabulary, length
 DEPTHS = ("num_layers", "num_blocks", "num_res_blocks")  # each layer holds a tensor at least
+MAYBE_NONE = ("num_controls", "image_dim", "image_positions", "control_channels")  # 0 is allowed
 SHOWN_CHARS = 160
 SCALE = ".row_scale"  # ends the name of the scales of a weight in 8 bits (`packing.py`)
 
@@ -136,7 +139,7 @@ def _check_value(name: str, value: object, like: object) -> None:
     number = isinstance(like, float) and type(value) is int
     if type(value) is not type(like) and not number:
         raise ValueError(f"{name} is {shown(value)}, not of type {type(like).__name__}")
-    low = 0 if name in (*DEPTHS, "num_controls") else 1
+    low = 0 if name in (*DEPTHS, *MAYBE_NONE) else 1
     if type(value) is int and not number and not low <= value <= MAX_SIZE:
         raise ValueError(f"{name} is {value}; allowed: {low} to {MAX_SIZE}")
 
