@@ -48,8 +48,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     spec = get_preset(args.model)
-    config, ratio = spec.dit, "1:1"
-    channels, frames, height, width = spec.latent_shape(ratio, spec.num_frames)
+    config = spec.dit
+    channels, frames, height, width = spec.latent_shape(spec.sizes["1:1"], spec.num_frames)
     per_frame = height * width // (config.patch_size[1] * config.patch_size[2])
     print("| layer | float32, GFLOP/s | bfloat16, GFLOP/s |\n|---|---|---|")
     best = 0.0

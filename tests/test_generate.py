@@ -109,7 +109,7 @@ def test_the_noise_is_the_generators_own_and_leaves_the_global_one_alone(tiny):
     before = torch.get_rng_state()
     noise = gen.initial_noise(tiny, asked())
     load("tiny")
-    shape = (1, *TINY.latent_shape("1:1", 5))
+    shape = (1, *TINY.latent_shape(TINY.sizes["1:1"], 5))
     expected = torch.randn(shape, generator=torch.Generator().manual_seed(7))
     assert torch.equal(noise, expected)
     assert torch.equal(before, torch.get_rng_state())

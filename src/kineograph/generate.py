@@ -23,23 +23,26 @@ from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 from torch import Tensor
 
-from kineograph.flow.guidance import guided
+from kineograph.flow.guidance import ModelFn, guided
 from kineograph.flow.path import VelocityFn, add_noise, with_known
 from kineograph.flow.sigmas import make_sigmas
 from kineograph.flow.solvers import SamplerState, sample, start
 from kineograph.inputs import first_frames, join, last_frames, still
 from kineograph.models.conditioning import Conditioning
 from kineograph.models.dit import VideoDiT, control_rows
+from kineograph.models.image import ImageEncoder
 from kineograph.models.interpolator import FrameInterpolator, interpolated
 from kineograph.models.text import TextEncoder, encode_context
 from kineograph.models.tokenizer import Tokenizer
+from kineograph.models.umt5 import UmT5Tokenizer
 from kineograph.models.upsampler import VideoUpsampler
 from kineograph.models.vae import VideoVAE
 from kineograph.nn.causal import ConvCache
+from kineograph.nn.embed import SIGMA_SCALE
 from kineograph.request import ResolvedRequest
-from kineograph.spec import ModelSpec
+from kineograph.spec import FrameSize, ModelSpec
 from kineograph.ways import AFTER_LATENTS, BEFORE_LATENTS, LOOP_LATENTS, latent_place
-from kineograph.weights.folder import open_parts
+from kineograph.weights.folder import open_parts, spec_of
 
 
 @dataclass(frozen=True)
@@ -49,17 +52,19 @@ class Pipeline:
     spec: ModelSpec
     vae: VideoVAE
     dit: VideoDiT
+    low_dit: VideoDiT | None  # the expert for low noise, where there are two
     text: TextEncoder
-    tokenizer: Tokenizer
+    image: ImageEncoder | None  # what sees pictures besides the VAE
+    tokenizer: Tokenizer | UmT5Tokenizer
     upsampler: VideoUpsampler | None
     interpolator: FrameInterpolator | None
     device: torch.device
     dtype: torch.dtype  # of the arithmetic; below float32 by autocast over float32 weights
     hashes: Mapping[str, str]  # sha256 of every file that decides the frames
 
-    def arithmetic(self) -> AbstractContextManager[object]:
-        """Return the context in which the networks run."""
-        half = self.dtype != torch.float32
+    def arithmetic(self, vae: bool = False) -> AbstractContextManager[object]:
+        """Return the context in which the networks run, or the VAE."""
+        half = self.dtype != torch.float32 and not (vae and self.spec.float_vae)
         return torch.autocast(self.device.type, self.dtype if half else None, enabled=half)
 
     def unknown_words(self, request: ResolvedRequest) -> list[str]:
@@ -79,19 +84,25 @@ def load(
         RequestError: `name` is neither.
         WeightsError: files are missing, damaged, or do not fit together.
     """
-    parts, device = open_parts(name), torch.device(device)
+    spec, device = spec_of(name), torch.device(device)
+    if dtype is None:
+        half = spec.half and fast_bfloat16(device)
+        dtype = torch.bfloat16 if half else torch.float32
+    parts = open_parts(name, dtype if spec.hub else None)
     modules = {kind: module.to(device) for kind, module in parts.modules.items()}
     vae, dit, text = (modules[kind] for kind in ("vae", "dit", "text"))
+    low_dit, image = modules.get("low_dit"), modules.get("image")
     upsampler, interpolator = modules.get("upsampler"), modules.get("interpolator")
     assert isinstance(vae, VideoVAE) and isinstance(dit, VideoDiT) and isinstance(text, TextEncoder)
+    assert low_dit is None or isinstance(low_dit, VideoDiT)
+    assert image is None or isinstance(image, ImageEncoder)
     assert upsampler is None or isinstance(upsampler, VideoUpsampler)
     assert interpolator is None or isinstance(interpolator, FrameInterpolator)
-    if dtype is None:
-        dtype = torch.bfloat16 if parts.spec.half and fast_bfloat16(device) else torch.float32
-    tokenizer = Tokenizer.load(parts.tokenizer, parts.spec.dit.text_len)
+    kind = UmT5Tokenizer if parts.spec.hub else Tokenizer
+    tokenizer = kind.load(parts.tokenizer, parts.spec.dit.text_len)
     return Pipeline(
-        parts.spec, vae, dit, text, tokenizer, upsampler, interpolator, device, dtype,
-        parts.hashes,
+        parts.spec, vae, dit, low_dit, text, image, tokenizer, upsampler, interpolator, device,
+        dtype, parts.hashes,
     )  # fmt: skip
 
 
@@ -137,8 +148,9 @@ def denoise(
     on_step: Callable[[SamplerState], None] = lambda state: None,
 ) -> SamplerState:
     """Return the state of the finished latent."""
-    sigmas = make_sigmas(request.steps, request.shift)
-    velocity = guided_velocity(pipeline, conditioning, negative, request.guidance_scale, sigmas)
+    sigmas = make_sigmas(request.steps, request.shift, sigma_max=pipeline.spec.sigma_max)
+    scale, low = request.guidance_scale, request.low_guidance_scale
+    velocity = guided_velocity(pipeline, conditioning, negative, scale, sigmas, low)
     on_step(state)
     for state in sample(velocity, state, sigmas):  # noqa: B020 - it goes on from where it is
         on_step(state)
@@ -168,11 +180,10 @@ def begin(
     if request.video is None or request.strength == 1:
         return start(conditioning.insert(noise), request.solver)
     assert request.strength is not None
-    sigmas = make_sigmas(request.steps, request.shift)
+    sigmas = make_sigmas(request.steps, request.shift, sigma_max=pipeline.spec.sigma_max)
     index = int((sigmas[:-1] > request.strength).sum())
     index = min(index, request.steps - 1)
-    size = pipeline.spec.sizes[request.aspect_ratio]
-    source = first_frames(request.video, request.num_frames, request.fps, size)
+    source = first_frames(request.video, request.num_frames, request.fps, size_of(request))
     level = sigmas[index].expand(1).to(pipeline.device)
     x = add_noise(encode_video(pipeline, source), noise, level)
     return replace(start(x, request.solver), index=index)
@@ -226,10 +237,15 @@ def _singly(
     return (frame for chunk in chunks for frame in chunk)
 
 
+def size_of(request: ResolvedRequest) -> FrameSize:
+    """Return the sizes that a clip is made and delivered at."""
+    return FrameSize(request.height, request.width, request.out_height, request.out_width)
+
+
 def initial_noise(pipeline: Pipeline, request: ResolvedRequest) -> Float[Tensor, "1 c t h w"]:
     """Return the noise of a seed, drawn on the CPU: the same on every device."""
     generator = torch.Generator("cpu").manual_seed(request.seed)
-    shape = pipeline.spec.latent_shape(request.aspect_ratio, request.num_frames)
+    shape = pipeline.spec.latent_shape(size_of(request), request.num_frames)
     return torch.randn(1, *shape, generator=generator).to(pipeline.device)
 
 
@@ -237,7 +253,7 @@ def nothing_known(
     pipeline: Pipeline, request: ResolvedRequest
 ) -> tuple[Float[Tensor, "1 c t h w"], Bool[Tensor, "1 t"]]:
     """Return a latent and a mask of its frames to fill in with what is known."""
-    shape = pipeline.spec.latent_shape(request.aspect_ratio, request.num_frames)
+    shape = pipeline.spec.latent_shape(size_of(request), request.num_frames)
     mask = torch.zeros(1, shape[1], dtype=torch.bool, device=pipeline.device)
     return torch.zeros(1, *shape, device=pipeline.device), mask
 
@@ -251,13 +267,15 @@ def condition(
     """
     context = with_controls(pipeline, encode_prompt(pipeline, request.prompt), request)
     negative = with_controls(pipeline, encode_prompt(pipeline, request.negative_prompt))
+    if pipeline.spec.concatenates:
+        return beside(pipeline, request, context), negative
     pictures = request.pictures()
     if not pictures and request.before is None and request.after is None:
         return Conditioning(context), negative
     known, mask = nothing_known(pipeline, request)
     # A latent frame after the first stands for `stride` frames and depends on those before it:
     # a picture there is encoded as the end of a clip in which nothing else is ever seen.
-    stride, size = pipeline.spec.vae.temporal_stride, pipeline.spec.sizes[request.aspect_ratio]
+    stride, size = pipeline.spec.vae.temporal_stride, size_of(request)
     for path, frame in pictures:
         place = latent_place(frame, stride)
         video = repeat(still(path, size), "c h w -> c t h w", t=1 + stride if place else 1)
@@ -273,6 +291,32 @@ def condition(
         known[:, :, -AFTER_LATENTS:] = encode_video(pipeline, video)[:, :, 1:]
         mask[:, -AFTER_LATENTS:] = True
     return Conditioning(context, known, mask), negative
+
+
+def beside(
+    pipeline: Pipeline, request: ResolvedRequest, context: Float[Tensor, "1 l d"]
+) -> Conditioning:
+    """Return pictures as Wan's first models take them: as channels beside the noisy latent.
+
+    They are which frames are given, a channel for each of those that a latent frame stands for,
+    and the latent of a clip that shows the pictures and is grey elsewhere. Wan 2.1 also attends
+    to what CLIP sees in them.
+    """
+    size, stride = size_of(request), pipeline.spec.vae.temporal_stride
+    video = torch.zeros(3, request.num_frames, size.height, size.width)
+    given = torch.zeros(request.num_frames)
+    for path, frame in request.pictures():
+        video[:, frame], given[frame] = still(path, size), 1
+    latent = encode_video(pipeline, video)
+    # The first latent frame stands for one frame alone, which is counted as often as the others.
+    counted = rearrange(torch.cat((given[:1].expand(stride - 1), given)), "(t i) -> i t", i=stride)
+    mask = counted[None, :, :, None, None].to(latent).expand(-1, -1, -1, *latent.shape[-2:])
+    image = None
+    if pipeline.image is not None:
+        seen = pipeline.image.prepare(video[:, given > 0].transpose(0, 1).to(pipeline.device))
+        with pipeline.arithmetic():
+            image = rearrange(pipeline.image(seen), "p i j -> 1 (p i) j").float()
+    return Conditioning(context, channels=torch.cat((mask, latent), 1), image=image)
 
 
 def with_controls(
@@ -306,7 +350,7 @@ def encode_video(
     pipeline: Pipeline, video: Float[Tensor, "3 t h w"]
 ) -> Float[Tensor, "1 c t2 h2 w2"]:
     """Return the normalised latent of a clip in [-1, 1]."""
-    with pipeline.arithmetic():
+    with pipeline.arithmetic(vae=True):
         mean, _ = pipeline.vae.encode(video[None].to(pipeline.device))
     return pipeline.vae.normalise(mean.float())
 
@@ -317,28 +361,66 @@ def guided_velocity(
     negative: Float[Tensor, "b l d"],
     guidance_scale: float,
     sigmas: Float[Tensor, " steps_plus_1"],
+    low_guidance_scale: float | None = None,
 ) -> VelocityFn:
     """Return the velocity of the transformer, guided, with known latent frames held.
 
-    A flow map is told which of `sigmas` comes next.
+    A flow map is told which of `sigmas` comes next. Where there are two experts the second one,
+    with its own scale, takes over below the boundary.
     """
+    method = pipeline.spec.guidance
+
+    def guided_by(dit: VideoDiT, scale: float) -> VelocityFn:
+        model = model_of(pipeline, dit, conditioning, sigmas)
+        return guided(model, conditioning.context, negative, scale, method=method)
+
+    velocity = guided_by(pipeline.dit, guidance_scale)
+    if pipeline.low_dit is not None:
+        assert low_guidance_scale is not None
+        high, low = velocity, guided_by(pipeline.low_dit, low_guidance_scale)
+        boundary = pipeline.spec.boundary
+
+        def by_noise(x: Tensor, sigma: Tensor) -> Tensor:
+            expert = high if float(told_sigma(pipeline.spec, sigma).max()) >= boundary else low
+            return expert(x, sigma)
+
+        velocity = by_noise
+    if conditioning.known is None or conditioning.known_mask is None:
+        return velocity
+    return with_known(velocity, conditioning.known, conditioning.known_mask)
+
+
+def model_of(
+    pipeline: Pipeline,
+    dit: VideoDiT,
+    conditioning: Conditioning,
+    sigmas: Float[Tensor, " steps_plus_1"],
+) -> ModelFn:
+    """Return a transformer as guidance calls it, what is the same at every step put in."""
     levels = sigmas.to(pipeline.device)
 
     def model(x: Tensor, sigma: Tensor, context: Tensor) -> Tensor:
         to = None
-        if pipeline.dit.config.flow_map:
+        if dit.config.flow_map:
             # The nearest level below; what is known stays at 0.
             after = torch.where(levels < sigma[..., None] - 1e-6, levels, 0.0).amax(-1)
             to = torch.where(sigma > 0, after, 0.0)
+        if conditioning.channels is not None:
+            x = torch.cat((x, conditioning.channels.to(x.dtype)), 1)
+        sigma = told_sigma(pipeline.spec, sigma)
         with pipeline.arithmetic():
-            velocity: Tensor = pipeline.dit(x, sigma, context, to=to)
+            velocity: Tensor = dit(x, sigma, context, to=to, image=conditioning.image)
         return velocity
 
-    method = pipeline.spec.guidance
-    velocity = guided(model, conditioning.context, negative, guidance_scale, method=method)
-    if conditioning.known is None or conditioning.known_mask is None:
-        return velocity
-    return with_known(velocity, conditioning.known, conditioning.known_mask)
+    return model
+
+
+def told_sigma(spec: ModelSpec, sigma: Float[Tensor, "b *t"]) -> Float[Tensor, "b *t"]:
+    """Return noise levels as the network is told them: some know whole thousandths alone."""
+    if not spec.whole_steps:
+        return sigma
+    # Levels are float32: one that is meant to be whole may lie a little below it.
+    return (sigma.double() * SIGMA_SCALE + 1e-4).floor().to(sigma.dtype) / SIGMA_SCALE
 
 
 def decode(
@@ -346,7 +428,7 @@ def decode(
 ) -> Iterator[Float[Tensor, "b 3 _t h2 w2"]]:
     """Yield the video of a normalised latent at the base size, a latent frame at a time."""
     yield from _under(
-        pipeline, pipeline.vae.decode_stream(pipeline.vae.denormalise(latent))
+        pipeline, pipeline.vae.decode_stream(pipeline.vae.denormalise(latent)), vae=True
     )
 
 
@@ -386,10 +468,12 @@ def deliver(
         yield larger
 
 
-def _under(pipeline: Pipeline, chunks: Iterator[Tensor]) -> Iterator[Tensor]:
+def _under(
+    pipeline: Pipeline, chunks: Iterator[Tensor], vae: bool = False
+) -> Iterator[Tensor]:
     """Draw each chunk within the arithmetic, which a generator would leak to its caller."""
     while True:
-        with pipeline.arithmetic():
+        with pipeline.arithmetic(vae):
             chunk = next(chunks, None)
         if chunk is None:
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from kineograph.errors import RequestError
+from kineograph.presets_wan import WAN
 from kineograph.spec import (
     DiTConfig,
     FrameSize,
@@ -120,7 +121,7 @@ TINY = replace(
     world_version=None,
 )
 
-PRESETS: dict[str, ModelSpec] = {spec.name: spec for spec in (NANO, SMALL, TINY)}
+PRESETS: dict[str, ModelSpec] = {spec.name: spec for spec in (NANO, SMALL, TINY, *WAN)}
 
 
 def get_preset(name: str) -> ModelSpec:

@@ -20,6 +20,7 @@ from kineograph.ways import (
     STRENGTH,
     check_controls,
     check_path,
+    check_spec_ways,
     check_ways,
     is_plain_text,
     known_frames,
@@ -62,6 +63,9 @@ class GenerationRequest:
     prompt: str = field(metadata={"option": Option("what the video shows, in words", "PROMPT")})
     model: str | None = _option("name of the model; see `kineo models`", "NAME")
     aspect_ratio: str | None = _option("width to height: 16:9, 9:16, 1:1, 4:3, 3:4 or 21:9", "W:H")
+    resolution: str | None = _option(
+        "size by name, where a model has several, such as 480p (`kineo models`)", "NAME"
+    )
     duration: float | None = _option(
         "length in seconds; must be one that the model makes exactly", "SECONDS"
     )
@@ -78,6 +82,13 @@ class GenerationRequest:
     steps: int | None = _option("number of denoising steps, 1 to 1000", "N", 1, 1000)
     guidance_scale: float | None = _option(
         "how strongly the prompt is followed, 1 (off) to 30", "X", 1, 30
+    )
+    low_guidance_scale: float | None = _option(
+        "the same for the second expert of a model that has two, at low noise (default: the "
+        "model's, or --guidance-scale where that is given)",
+        "X",
+        1,
+        30,
     )
     solver: str | None = _option("update rule: euler, heun, multistep or unipc", "NAME")
     shift: float | None = _option(
@@ -150,6 +161,7 @@ class ResolvedRequest:
     negative_prompt: str
     model: str
     aspect_ratio: str
+    resolution: str | None  # None where a model has but one
     height: int
     width: int
     out_height: int
@@ -161,6 +173,7 @@ class ResolvedRequest:
     seed: int
     steps: int
     guidance_scale: float
+    low_guidance_scale: float | None  # of the second expert, where there is one
     solver: str
     shift: float
     image: str | None
@@ -309,14 +322,17 @@ def resolve(
     if not prompt.strip():
         raise RequestError("the prompt is empty; say in words what the video shows")
     negative = spec.negative_prompt if request.negative_prompt is None else request.negative_prompt
-    ratio = _choice("aspect ratio", request.aspect_ratio, _default_ratio(spec), spec.sizes)
-    size = spec.sizes[ratio]
+    resolution = _resolve_resolution(request, spec)
+    sizes = spec.resolutions[resolution]
+    ratio = _choice("aspect ratio", request.aspect_ratio, _default_ratio(spec), sizes)
+    size = sizes[ratio]
     num_frames = _resolve_frames(request, spec)
     count = 1 if request.count is None else request.count
     seed = new_seed() if request.seed is None else request.seed
     if seed + count - 1 > MAX_SEED:
         raise RequestError(f"seed {seed} leaves no room for {count} clips; at most {MAX_SEED}")
     check_ways(request)
+    check_spec_ways(request, spec)
     check_controls(request, spec)
     format, output = _resolve_output(request, num_frames)
     resolved = ResolvedRequest(
@@ -324,6 +340,7 @@ def resolve(
         negative_prompt=_check_text("negative prompt", negative, spec.max_prompt_chars),
         model=spec.name,
         aspect_ratio=ratio,
+        resolution=resolution or None,
         height=size.height,
         width=size.width,
         out_height=size.out_height,
@@ -337,6 +354,7 @@ def resolve(
         guidance_scale=(
             spec.guidance_scale if request.guidance_scale is None else request.guidance_scale
         ),
+        low_guidance_scale=_resolve_low_guidance(request, spec),
         solver=_choice("solver", request.solver, spec.solver, SOLVERS),
         shift=spec.shift if request.shift is None else request.shift,
         image=request.image,
@@ -355,6 +373,29 @@ def resolve(
     )
     known_frames(resolved, spec)
     return resolved
+
+
+def _resolve_resolution(request: GenerationRequest, spec: ModelSpec) -> str:
+    if request.resolution is None:
+        return spec.resolution
+    if not spec.resolution:
+        raise RequestError(
+            f"resolution {request.resolution!r} is not allowed: {spec.name} has but one"
+        )
+    return _choice("resolution", request.resolution, spec.resolution, spec.resolutions)
+
+
+def _resolve_low_guidance(request: GenerationRequest, spec: ModelSpec) -> float | None:
+    if not spec.boundary:
+        if request.low_guidance_scale is not None:
+            raise RequestError(
+                f"low_guidance_scale {request.low_guidance_scale:g} is for models with two "
+                f"experts; {spec.name} has one"
+            )
+        return None
+    if request.low_guidance_scale is not None:
+        return request.low_guidance_scale
+    return spec.low_guidance_scale if request.guidance_scale is None else request.guidance_scale
 
 
 def check_ranges(request: GenerationRequest) -> None:
@@ -391,7 +432,8 @@ def _choice(name: str, given: str | None, default: str, allowed: Any) -> str:  #
 
 
 def _default_ratio(spec: ModelSpec) -> str:
-    return "1:1" if "1:1" in spec.sizes else next(iter(spec.sizes))
+    square = spec.world_version is not None or not spec.hub
+    return "1:1" if square and "1:1" in spec.sizes else next(iter(spec.sizes))
 
 
 def _resolve_frames(request: GenerationRequest, spec: ModelSpec) -> int:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypeVar
 
+from kineograph.ways import WAYS
+
 ASPECT_RATIOS = ("16:9", "9:16", "1:1", "4:3", "3:4", "21:9")
 
 ConfigT = TypeVar(
@@ -176,6 +178,17 @@ class ModelSpec:
     upsampler: UpsamplerConfig | None = None
     interpolator: InterpolatorConfig | None = None  # delivers twice as many frames a second
     controls: dict[str, float] = field(default_factory=dict)  # name to unit, in their order
+    resolution: str = ""  # what `sizes` is called where there are others
+    other_sizes: dict[str, dict[str, FrameSize]] = field(default_factory=dict)  # by resolution
+    image: ImageConfig | None = None  # the tower that pictures are seen with, besides the VAE
+    boundary: float = 0.0  # sigma below which another expert takes over; 0: there is but one
+    low_guidance_scale: float = 0.0  # of that expert
+    sigma_max: float = 1.0  # from which noise levels are spaced before they are shifted
+    whole_steps: bool = False  # the network is told thousandths of sigma, rounded down
+    float_vae: bool = False  # its VAE is computed in float32 whatever the rest is
+    ways: tuple[str, ...] = WAYS  # in which pictures and videos may enter
+    needs: tuple[str, ...] = ()  # of them, those without which nothing can be made
+    hub: tuple[str, ...] = ()  # ids under which its weights are published, each a layout
     guidance: Literal["cfg", "cfg-zero-star"] = "cfg"
     max_prompt_chars: int = 400
     half: bool = False  # computed in bfloat16 where the processor multiplies it faster
@@ -189,9 +202,18 @@ class ModelSpec:
         """The frames a second that are delivered unless fewer are asked for."""
         return self.fps if self.interpolator is None else 2 * self.fps
 
-    def latent_shape(self, aspect_ratio: str, num_frames: int) -> tuple[int, int, int, int]:
+    @property
+    def resolutions(self) -> dict[str, dict[str, FrameSize]]:
+        """The frame sizes by resolution, the default's first."""
+        return {self.resolution: self.sizes, **self.other_sizes}
+
+    @property
+    def concatenates(self) -> bool:
+        """Whether pictures enter as channels beside the noisy latent, as in Wan's first models."""
+        return self.dit.in_channels > self.dit.out_channels
+
+    def latent_shape(self, size: FrameSize, num_frames: int) -> tuple[int, int, int, int]:
         """Return `(c, t, h, w)` of the latent of a clip."""
-        size = self.sizes[aspect_ratio]
         stride = self.vae.spatial_stride
         t = (num_frames - 1) // self.vae.temporal_stride + 1
         return self.vae.z_dim, t, size.height // stride, size.width // stride

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from kineograph.request import GenerationRequest, ResolvedRequest
     from kineograph.spec import ModelSpec
 
-MAX_PICTURES = 8  # that a clip may be given, the first and the last among them
 WAYS = ("image", "last_image", "keyframes", "before", "after", "loop", "video")
+MAX_PICTURES = 8  # that a clip may be given, the first and the last among them
 STRENGTH = 0.6  # of a video that is changed, unless it is given
 BEFORE_LATENTS = 3  # latent frames that a clip shares with what comes before: how things move
 AFTER_LATENTS = 2  # and with what comes after
@@ -53,6 +53,17 @@ def check_ways(request: GenerationRequest) -> None:
             raise RequestError(f"{one} and {other} cannot be given together")
     if request.strength is not None and request.video is None:
         raise RequestError(f"strength {request.strength:g} is for video, which is not given")
+
+
+def check_spec_ways(request: GenerationRequest, spec: ModelSpec) -> None:
+    """Refuse pictures and videos that a model has no place for, and want those that it needs."""
+    for name in WAYS:
+        if getattr(request, name) and name not in spec.ways:
+            allowed = ", ".join(spec.ways) or "nothing but text"
+            raise RequestError(f"{spec.name} takes no {name}; allowed: {allowed}")
+    for name in spec.needs:
+        if not getattr(request, name):
+            raise RequestError(f"{spec.name} needs {' and '.join(spec.needs)}; {name} is missing")
 
 
 def check_controls(request: GenerationRequest, spec: ModelSpec) -> None:

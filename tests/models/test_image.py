@@ -7,8 +7,8 @@ from kineograph.spec import ImageConfig
 from kineograph.weights.keymaps import (
     IMAGE_TO_TRANSFORMERS,
     IMAGE_TO_WAN,
-    IMAGE_UNUSED_IN_TRANSFORMERS,
-    IMAGE_UNUSED_IN_WAN,
+    image_unused_in_transformers,
+    image_unused_in_wan,
     rename,
     split_qkv,
     used,
@@ -30,14 +30,10 @@ def reference(config, layers):
     ).eval()  # fmt: skip
 
 
-PREFIX = "vision_model."  # in files; modules of transformers 5 have lost it
-
-
 def on_file(encoder):
     """Our weights as transformers has them: without axes of length one."""
     renamed = split_qkv(rename(encoder.state_dict(), IMAGE_TO_TRANSFORMERS))
-    assert all(name.startswith(PREFIX) for name in renamed)
-    return {name.removeprefix(PREFIX): weight.squeeze() for name, weight in renamed.items()}
+    return {name: weight.squeeze() for name, weight in renamed.items()}
 
 
 def random_encoder(config=SMALL):
@@ -70,15 +66,16 @@ def test_vit_h_has_our_weights_under_the_names_of_both_layouts():
         ours = ImageEncoder(config).state_dict()
         renamed = on_file(ImageEncoder(config))
         theirs = reference(config, 32).state_dict()
-    wanted = {k: v for k, v in theirs.items() if used(PREFIX + k, IMAGE_UNUSED_IN_TRANSFORMERS)}
+    unused = image_unused_in_transformers(config)
+    wanted = {k: v for k, v in theirs.items() if used(k, unused)}
     assert {k: v.shape for k, v in renamed.items()} == {k: v.shape for k, v in wanted.items()}
     assert config.tokens == 257
-    original = rename(ours, IMAGE_TO_WAN)
+    original, unused = rename(ours, IMAGE_TO_WAN), image_unused_in_wan(config)
     assert "visual.transformer.30.attn.to_qkv.weight" in original
     for name in ("textual.head.0.weight", "log_scale", "visual.head", "visual.post_norm.bias"):
-        assert not used(name, IMAGE_UNUSED_IN_WAN)
-    assert not used("visual.transformer.31.mlp.0.bias", IMAGE_UNUSED_IN_WAN)
-    assert all(used(name, IMAGE_UNUSED_IN_WAN) for name in original)
+        assert not used(name, unused)
+    assert not used("visual.transformer.31.mlp.0.bias", unused)
+    assert all(used(name, unused) for name in original)
 
 
 def test_a_picture_is_squeezed_into_the_square_and_normalised():

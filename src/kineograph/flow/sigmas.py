@@ -25,21 +25,26 @@ def shift_sigma(sigma: Float[Tensor, " *shape"], shift: float) -> Float[Tensor, 
     return shift * sigma / (shift * sigma + (1 - sigma))
 
 
-def make_sigmas(steps: int, shift: float, sigma_min: float = 0.0) -> Float[Tensor, " steps_plus_1"]:
-    """Return `steps + 1` falling noise levels, float32 on the CPU, from exactly 1 to exactly 0.
+def make_sigmas(
+    steps: int, shift: float, sigma_min: float = 0.0, sigma_max: float = 1.0
+) -> Float[Tensor, " steps_plus_1"]:
+    """Return `steps + 1` falling noise levels, float32 on the CPU, that end at exactly 0.
 
-    Evenly spaced from 1 to `sigma_min`, then shifted, with the last level replaced by 0.
-    `sigma_min=0.001` gives the levels at which diffusers samples Wan.
+    Evenly spaced from `sigma_max` to `sigma_min`, then shifted, with the last level replaced by
+    0. `sigma_max=0.999` gives the levels at which Wan's own code samples, `sigma_min=0.001` those
+    at which diffusers samples Wan.
 
     Raises:
-        RequestError: fewer than one step, a bad shift or `sigma_min`, or levels so close
-            together that float32 cannot tell them apart.
+        RequestError: fewer than one step, a bad shift or bad ends, or levels so close together
+            that float32 cannot tell them apart.
     """
     if steps < 1:
         raise RequestError(f"steps {steps} is not allowed: at least 1")
     if not 0 <= sigma_min < 1:
         raise RequestError(f"sigma_min {sigma_min} is not allowed: from 0 up to, not with, 1")
-    even = torch.linspace(1.0, sigma_min, steps + 1, dtype=torch.float64)
+    if not sigma_min < sigma_max <= 1:
+        raise RequestError(f"sigma_max {sigma_max} is not allowed: above {sigma_min}, up to 1")
+    even = torch.linspace(sigma_max, sigma_min, steps + 1, dtype=torch.float64)
     even[-1] = 0.0
     sigmas = shift_sigma(even, shift).to(torch.float32)
     if not bool((sigmas[1:] < sigmas[:-1]).all()):

@@ -1,6 +1,7 @@
 """What a model is given besides noise: the context, and latent frames that are known.
 
-First frame, last frame, any keyframe and extension differ only in which frames are known.
+First frame, last frame, any keyframe and extension differ only in which frames are known. The
+first of Wan's models take pictures in the older form, as channels beside the noisy latent.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ from torch import Tensor
 class Conditioning:
     """The context of a prompt and the latent frames that must come out as they are.
 
-    `known` and `known_mask` are both given or both None.
+    `known` and `known_mask` are both given or both None. `channels` and `image` are for models
+    that have a place for them.
     """
 
     context: Float[Tensor, "b l d"]
     known: Float[Tensor, "b c t h w"] | None = None
     known_mask: Bool[Tensor, "b t"] | None = None  # True where `known` holds a frame
+    channels: Float[Tensor, "b k t h w"] | None = None  # beside those of the noisy latent
+    image: Float[Tensor, "b i j"] | None = None  # tokens of pictures
 
     def __post_init__(self) -> None:
         assert (self.known is None) == (self.known_mask is None)

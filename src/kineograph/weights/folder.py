@@ -23,6 +23,7 @@ from kineograph.presets import PRESETS, get_preset
 from kineograph.request import GenerationRequest, check_ranges
 from kineograph.spec import ModelSpec
 from kineograph.weights.header import CONFIGS, Header, read_header, sha256, shown
+from kineograph.weights.layouts import WanFolder, find_wan
 
 if TYPE_CHECKING:
     import torch
@@ -62,8 +63,24 @@ def spec_of(name: str) -> ModelSpec:
     folder = Path(name)
     if name in PRESETS or not name or "\0" in name or not folder.is_dir():
         return get_preset(name)
+    wan = _wan_in(folder)
+    if wan is not None:
+        return replace(PRESETS[wan[0]], name=name)
     preset, defaults = _told_by(folder)
     return replace(PRESETS[preset], name=name, **defaults)
+
+
+def _wan_in(folder: Path) -> tuple[str, WanFolder] | None:
+    """Return the row that a folder of open weights is of, and what is in it; None if it is not."""
+    if (folder / MODEL).exists():
+        return None
+    found = find_wan(folder)
+    if found is None or (found.layout == "wan" and "vae" not in found.files):
+        return None
+    from kineograph.weights.wan import recognise
+
+    rows = {name: spec for name, spec in PRESETS.items() if spec.hub}
+    return recognise(found, rows), found
 
 
 def _told_by(folder: Path) -> tuple[str, dict[str, Any]]:
@@ -123,10 +140,11 @@ def locate(name: str) -> Path:
     spec = PRESETS[name]
     tried = [Path(p) for p in os.environ.get(MODELS_VARIABLE, "").split(os.pathsep) if p]
     tried.append(package_folder())
+    names = [name, *(hub.rsplit("/", 1)[-1] for hub in spec.hub)]
     wanted = TOKENIZER if is_random(spec) else WEIGHTS["dit"]
-    for folder in tried:
-        if (folder / name / wanted).exists():
-            return folder / name
+    for folder in (folder / name for folder in tried for name in names):
+        if (folder / wanted).exists() or (spec.hub and find_wan(folder)):
+            return folder
     raise WeightsError(
         f"the weights of {name} ({spec.source}) are not here; looked in "
         f"{', '.join(str(folder / name) for folder in tried)} (more folders: {MODELS_VARIABLE})"
@@ -179,6 +197,8 @@ def open_parts(name: str, dtype: torch.dtype | None = None) -> Parts:
     from kineograph.weights.files import build
 
     spec, folder = spec_of(name), locate(name)
+    if spec.hub:
+        return _open_wan(spec, folder, torch.float32 if dtype is None else dtype)
     tokenizer = folder / TOKENIZER
     if not tokenizer.is_file():
         raise WeightsError(f"{tokenizer} is missing")
@@ -192,6 +212,19 @@ def open_parts(name: str, dtype: torch.dtype | None = None) -> Parts:
     modules = {kind: build(kind, folder / WEIGHTS[kind], dtype) for kind in headers}
     paths = [tokenizer, *(folder / WEIGHTS[kind] for kind in headers)]
     return Parts(spec, modules, tokenizer, {path.name: sha256(path) for path in paths})
+
+
+def _open_wan(spec: ModelSpec, folder: Path, dtype: torch.dtype) -> Parts:
+    from kineograph.weights.wan import open_wan
+
+    found = find_wan(folder)
+    if found is None:
+        raise WeightsError(f"{folder} holds no weights of {spec.name} in a layout that is known")
+    if found.tokenizer is None:
+        raise WeightsError(f"{folder} holds no tokenizer.json of UMT5")
+    modules, files = open_wan(spec, found, dtype)
+    hashes = {str(path.relative_to(folder)): sha256(path) for path in (found.tokenizer, *files)}
+    return Parts(spec, modules, found.tokenizer, hashes)
 
 
 def _fitted(spec: ModelSpec, folder: Path, configs: Mapping[str, Any]) -> ModelSpec:

@@ -85,6 +85,47 @@ def read_header(path: str | Path, kind: str | None = None) -> Header:
     return Header(found, config, metadata, shapes, size)
 
 
+@dataclass(frozen=True)
+class TensorInfo:
+    """A tensor in a file, as its header tells of it."""
+
+    dtype: str  # safetensors' name of it, such as BF16
+    shape: tuple[int, ...]
+
+
+SIZES = {
+    "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1,
+    "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1,
+}  # fmt: skip
+
+
+def read_tensors(path: str | Path) -> dict[str, TensorInfo]:
+    """Return what any safetensors file holds, after checking that it is as long as it says."""
+    path = Path(path)
+    data, size = _read_json(path)
+    data.pop("__metadata__", None)
+    with path.open("rb") as file:
+        start = 8 + int.from_bytes(file.read(8), "little")
+    found, end = {}, 0
+    try:
+        for name, entry in data.items():
+            first, last = (int(n) for n in entry["data_offsets"])
+            shape = tuple(int(n) for n in entry["shape"])
+            dtype = str(entry["dtype"])
+            if not 0 <= first <= last or any(n < 0 for n in shape):
+                raise ValueError(f"{name} lies nowhere")
+            if dtype in SIZES and last - first != SIZES[dtype] * prod(shape):
+                raise ValueError(f"{name} has {last - first} bytes for a shape of {shape}")
+            found[name], end = TensorInfo(dtype, shape), max(end, last)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path} is damaged: {shown(str(error))}") from None
+    if start + end != size:
+        raise WeightsError(
+            f"{path} is truncated or damaged: it has {size} bytes, its header wants {start + end}"
+        )
+    return found
+
+
 def _read_json(path: Path) -> tuple[dict[str, Any], int]:
     """Return the header of a safetensors file and the size of the file in bytes."""
     try:

@@ -7,22 +7,26 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from kineograph.spec import VaeConfig
+from kineograph.spec import ImageConfig, VaeConfig
 
 Table = Sequence[tuple[str, str]]
 
 
-def rename(state_dict: Mapping[str, Tensor], table: Table) -> dict[str, Tensor]:
-    """Return the weights under new names: each row is a regular expression and its replacement.
+def new_name(name: str, table: Table) -> str:
+    """Return a weight's new name: each row is a regular expression and its replacement.
 
-    Rows apply in order, each to the result of the one before. Raises `ValueError` if two
-    weights end under one name.
+    Rows apply in order, each to the result of the one before.
     """
+    for pattern, replacement in table:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def rename(state_dict: Mapping[str, Tensor], table: Table) -> dict[str, Tensor]:
+    """Return the weights under new names; raises `ValueError` if two would end under one."""
     renamed: dict[str, Tensor] = {}
     for name, weight in state_dict.items():
-        new = name
-        for pattern, replacement in table:
-            new = re.sub(pattern, replacement, new)
+        new = new_name(name, table)
         if new in renamed:
             raise ValueError(f"two weights would be named {new!r}")
         renamed[new] = weight
@@ -88,10 +92,11 @@ TEXT_TO_TRANSFORMERS: Table = [
     (r"\.ffn\.fc2\.", ".layer.1.DenseReluDense.wo."),
 ]
 
+# transformers ties this to the first, and some files hold it.
+TEXT_UNUSED_IN_TRANSFORMERS = r"^encoder\.embed_tokens\."
+
 # ImageEncoder carries the parameter names of the original Wan files as well, but for their prefix.
 IMAGE_TO_WAN: Table = [(r"^", "visual.")]
-# What those files hold beside it: CLIP's text tower, and the tower's last block and head.
-IMAGE_UNUSED_IN_WAN = r"^(textual\.|log_scale$|visual\.(transformer\.31|post_norm|head)(\.|$))"
 # transformers keeps queries, keys and values apart: `split_qkv` comes last.
 IMAGE_TO_TRANSFORMERS: Table = [
     (r"^patch_embedding\.", "embeddings.patch_embedding."),
@@ -104,12 +109,21 @@ IMAGE_TO_TRANSFORMERS: Table = [
     (r"\.attn\.proj\.", ".self_attn.out_proj."),
     (r"\.mlp\.0\.", ".mlp.fc1."),
     (r"\.mlp\.2\.", ".mlp.fc2."),
-    (r"^", "vision_model."),
 ]
-IMAGE_UNUSED_IN_TRANSFORMERS = (
-    r"^(vision_model\.(encoder\.layers\.31|post_layernorm|embeddings\.position_ids)|"
-    r"visual_projection)(\.|$)"
-)
+OLD_PREFIX = "vision_model."  # before these names in files of transformers before 5
+
+
+def image_unused_in_wan(config: ImageConfig) -> str:
+    """Return the pattern of what Wan's file holds besides: the text tower, last block and head."""
+    last = rf"visual\.(transformer\.{config.num_layers}|post_norm|head)"
+    return rf"^(textual\.|log_scale$|{last}(\.|$))"
+
+
+def image_unused_in_transformers(config: ImageConfig) -> str:
+    """Return the pattern of what transformers' file holds besides: the last block and the head."""
+    last = rf"encoder\.layers\.{config.num_layers}|post_layernorm|embeddings\.position_ids"
+    return rf"^({last}|visual_projection)(\.|$)"
+
 
 # VideoVAE carries the parameter names of diffusers' AutoencoderKLWan: nothing to rename.
 VAE_TO_DIFFUSERS: Table = []

@@ -1,0 +1,84 @@
+"""The pickles among Wan's original files, read without running them, and kept as safetensors.
+
+A pickle can run any program. These hold tensors alone, so that torch's restricted reader, which
+knows nothing else, is enough; what it refuses is refused here. A file is converted once: the copy
+lies in the cache, named by the file's own hash, and is mapped rather than read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import zipfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from kineograph.errors import WeightsError
+from kineograph.media.files import atomic_write
+from kineograph.weights.files import save_tensors
+from kineograph.weights.header import sha256, shown
+
+CACHE_VARIABLE = "KINEOGRAPH_CACHE"
+
+
+def cache_folder() -> Path:
+    """Return the folder for what can be made again."""
+    told = os.environ.get(CACHE_VARIABLE)
+    if told:
+        return Path(told)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "kineograph"
+
+
+def read_pickle(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a `.pth` file, mapped.
+
+    Raises `WeightsError` for a damaged file, and for one that holds anything but named tensors:
+    nothing of it has been run then.
+    """
+    try:
+        if not zipfile.is_zipfile(path):
+            raise WeightsError(f"{path} is truncated or no file of torch")
+        data = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except OSError as error:
+        raise WeightsError(f"cannot read {path}: {error.strerror or error}") from None
+    except pickle.UnpicklingError as error:
+        why = shown((str(error).strip().splitlines() or ["it is no pickle"])[0])
+        raise WeightsError(f"{path} is refused: it holds more than tensors ({why})") from None
+    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise WeightsError(f"{path} is truncated or damaged: {shown(str(error))}") from None
+    if not isinstance(data, dict) or not all(
+        isinstance(k, str) and isinstance(v, Tensor) for k, v in data.items()
+    ):
+        raise WeightsError(f"{path} is refused: it holds more than named tensors")
+    return data
+
+
+def converted(path: Path) -> Path:
+    """Return a safetensors file with the same tensors under the same names, made if need be."""
+    folder = cache_folder() / "converted"
+    stat = path.stat()
+    key = [str(path.resolve()), stat.st_size, stat.st_mtime_ns]
+    folder.mkdir(parents=True, exist_ok=True)
+    note = folder / f"{path.stem}.json"
+    known = _noted(note, key)
+    digest = known or sha256(path)
+    copy = folder / f"{path.stem}-{digest[:16]}.safetensors"
+    if not copy.exists():
+        save_tensors(copy, read_pickle(path), {"format": "pt", "source": digest})
+    if known is None:
+        with atomic_write(note) as file:
+            file.write(json.dumps({"file": key, "sha256": digest}).encode())
+    return copy
+
+
+def _noted(note: Path, key: list[object]) -> str | None:
+    """Return the hash that was noted of a file, if it has not been changed since."""
+    try:
+        told = json.loads(note.read_text())
+        return str(told["sha256"]) if told["file"] == key else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
