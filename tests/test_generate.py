@@ -23,6 +23,7 @@ from kineograph.media.image import fit_image, read_image
 from kineograph.media.video import open_writer
 from kineograph.models.dit import control_rows
 from kineograph.models.interpolator import interpolated
+from kineograph.models.upsampler import VideoUpsampler
 from kineograph.presets import PRESETS, TINY
 from kineograph.request import GenerationRequest, resolve
 from kineograph.spec import InterpolatorConfig
@@ -160,7 +161,7 @@ def test_a_first_image_is_kept_to_the_bit_and_opens_the_clip(tiny, tmp_path):
     for state in states:
         assert torch.equal(state.x[:, :, :1], latent)
     assert not torch.equal(states[0].x[:, :, 1:], states[-1].x[:, :, 1:])
-    (first,) = gen.deliver(tiny, gen.decode(tiny, latent))
+    (first,) = gen.deliver(tiny, gen.decode(tiny, latent), 4)
     assert np.array_equal(frames[:1], gen.to_frames(first, 256, 256))
     assert not np.array_equal(frames, frames_of(tiny, asked()))
 
@@ -436,6 +437,26 @@ def test_without_the_upsamplers_file_the_clip_is_enlarged(tiny):
     assert np.corrcoef(shrunk.ravel(), small.ravel())[0, 1] > 0.9
 
 
+def test_an_upsampler_is_applied_again_until_the_clip_is_as_large_as_it_is_delivered(tiny):
+    config = replace(TINY.upsampler, scale=2)
+    model = VideoUpsampler(config).eval()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.05, generator=generator)
+    twice = replace(tiny, upsampler=model, spec=replace(tiny.spec, upsampler=config))
+    video = torch.rand(1, 3, 4, 8, 8, generator=generator) * 2 - 1
+    for times in (1, 2, 4, 8):
+        found = torch.cat(list(gen.deliver(twice, video.split(2, 2), times)), 2)
+        assert found.shape == (1, 3, 4, 8 * times, 8 * times)
+        wanted = video
+        for _ in range(round(math.log2(times))):
+            wanted = model(wanted)
+        torch.testing.assert_close(found, wanted)
+    with pytest.raises(AssertionError, match="never makes x3"):
+        next(gen.deliver(twice, [video], 3))
+
+
 def _last(pipeline):
     return states_of(pipeline, asked())[0][-1].x
 
@@ -475,7 +496,7 @@ def test_frames_between_are_the_interpolators_and_are_enlarged_as_the_others(fin
     video = torch.cat(list(gen.decode(finer, state.x)), 2)
     fine = torch.cat(list(interpolated(finer.interpolator, [video])), 2)
     assert torch.equal(fine[:, :, ::2], video)
-    (wanted,) = gen.deliver(finer, [fine])
+    (wanted,) = gen.deliver(finer, [fine], 4)
     frames = frames_of(finer, request)
     assert np.abs(frames - gen.to_frames(wanted, 256, 256).astype(int)).max() <= 1
 
@@ -538,9 +559,9 @@ def told_to(pipeline, monkeypatch, request):
     """The noise levels of every evaluation and where the transformer was told that it ends."""
     told, inner = [], pipeline.dit.forward
 
-    def forward(x, sigma, context, to=None):
+    def forward(x, sigma, context, to=None, image=None):
         told.append((sigma, to))
-        return inner(x, sigma, context, to=to)
+        return inner(x, sigma, context, to=to, image=image)
 
     with monkeypatch.context() as patch:
         patch.setattr(pipeline.dit, "forward", forward)

@@ -130,13 +130,17 @@ def test_a_video_that_is_too_short_is_refused_by_its_length_at_that_rate(tmp_pat
     assert str(refusal.value) == f"{path} has 5 frames at 5 fps; at least 6 are needed"
 
 
-@pytest.mark.parametrize("size", [*NANO_SIZES.values(), *SMALL_SIZES.values()])
+SIZES = [size for sizes in (NANO_SIZES, *SMALL_SIZES.values()) for size in sizes.values()]
+
+
+@pytest.mark.parametrize("size", SIZES)
 def test_what_is_delivered_shows_a_picture_of_that_ratio_whole_and_in_place(tmp_path, size):
     path = picture_of(tmp_path / "a.png", size.out_height, size.out_width)
     base = still(path, size)
     assert base.shape == (3, size.height, size.width)
-    # Enlarged by four and cut, as generate delivers it, it lies on the picture itself.
-    larger = torch.nn.functional.interpolate(base[None], scale_factor=4.0, mode="bilinear")[0]
+    # Enlarged and cut, as generate delivers it, it lies on the picture itself.
+    times = float(size.enlarged)
+    larger = torch.nn.functional.interpolate(base[None], scale_factor=times, mode="bilinear")[0]
     top = (larger.shape[1] - size.out_height) // 2
     left = (larger.shape[2] - size.out_width) // 2
     seen = larger[:, top : top + size.out_height, left : left + size.out_width]

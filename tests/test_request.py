@@ -29,12 +29,14 @@ def resolved(**changes: object) -> ResolvedRequest:
 
 @pytest.mark.parametrize("spec", PRESETS.values(), ids=PRESETS)
 def test_an_open_request_takes_the_defaults_of_the_row(spec):
-    got = resolve(BALL, spec, new_seed=lambda: 7)
+    ball = replace(BALL, **{way: "a.png" for way in spec.needs})
+    got = resolve(ball, spec, new_seed=lambda: 7)
     assert got.seed == 7
     for name in ("num_frames", "fps", "steps", "shift", "guidance_scale", "solver"):
         assert getattr(got, name) == getattr(spec, name)
-    size = spec.sizes["1:1"]
+    size = spec.sizes["16:9" if spec.hub else "1:1"]  # as the open models are made for
     assert (got.height, got.width) == (size.height, size.width)
+    assert got.resolution == (spec.resolution or None)
     assert (got.out_height, got.out_width) == (size.out_height, size.out_width)
     assert got.duration == spec.num_frames / spec.fps
     assert (got.model, got.negative_prompt, got.count) == (spec.name, spec.negative_prompt, 1)
@@ -296,5 +298,12 @@ def test_the_words_of_a_request_are_those_of_the_parts_that_carry_them_out():
         assert all(word in help[name] for word in words)
     for spec in PRESETS.values():
         assert spec.solver in SOLVERS
-        assert set(spec.sizes) <= set(ASPECT_RATIOS)
+        for sizes in spec.resolutions.values():
+            assert set(sizes) <= set(ASPECT_RATIOS)
+            for size in sizes.values():
+                stride = spec.vae.spatial_stride * spec.dit.patch_size[1]
+                assert size.height % stride == 0 == size.width % stride
+                assert size.out_height % 2 == 0 == size.out_width % 2
+                scale = 1 if spec.upsampler is None else spec.upsampler.scale
+                assert size.enlarged in {scale**n for n in range(5)}
         assert spec.num_frames in spec.allowed_frames()

@@ -1,9 +1,10 @@
-"""The upsampler of small: x4, repairs the VAE's softness."""
+"""The upsampler of small: x2, applied twice or more; it repairs the VAE's softness."""
 
 from kineograph.train.recipe import Schedule, UpsamplerRecipe
 
 RECIPE = UpsamplerRecipe(
     model="small",
+    passes=2,
     batch=1,
     num_frames=5,
     schedule=Schedule(steps=1200, lr=1e-3, muon_lr=2e-3, weight_decay=0.0, ema=0.995,

@@ -164,7 +164,7 @@ def frames_of(
     video = decode(pipeline, latent)
     if request.times_fps > 1:
         video = finer(pipeline, video)
-    for chunk in deliver(pipeline, video):
+    for chunk in deliver(pipeline, video, size_of(request).enlarged):
         yield to_frames(chunk, request.out_height, request.out_width)
 
 
@@ -449,23 +449,29 @@ def _mean(frames: Float[Tensor, "b k c h w"]) -> Float[Tensor, "b c h w"]:
 
 
 def deliver(
-    pipeline: Pipeline, chunks: Iterable[Float[Tensor, "b 3 _t h w"]]
+    pipeline: Pipeline, chunks: Iterable[Float[Tensor, "b 3 _t h w"]], enlarged: int
 ) -> Iterator[Float[Tensor, "b 3 _t h2 w2"]]:
     """Yield a video, given in chunks, at the size it is delivered at before cropping.
 
-    Where the upsampler's file is missing the enlargement is bicubic.
+    The upsampler is applied again until it is `enlarged` times as high and wide. Where its file
+    is missing the enlargement is bicubic.
     """
-    if pipeline.spec.upsampler is None:
+    if enlarged == 1:
         yield from chunks
         return
-    cache = ConvCache()
+    config = pipeline.spec.upsampler
+    assert config is not None, f"{pipeline.spec.name} has no upsampler"
+    passes = round(math.log(enlarged, config.scale))
+    assert config.scale**passes == enlarged, f"x{config.scale} never makes x{enlarged}"
+    caches = [ConvCache() for _ in range(passes)]
     for video in chunks:
         if pipeline.upsampler is None:
-            yield _bicubic(video, pipeline.spec.upsampler.scale)
+            yield _bicubic(video, enlarged)
             continue
-        with pipeline.arithmetic():
-            larger = pipeline.upsampler(video, cache).float()
-        yield larger
+        for cache in caches:
+            with pipeline.arithmetic():
+                video = pipeline.upsampler(video, cache).float()
+        yield video
 
 
 def _under(

@@ -5,7 +5,6 @@ Letters: t frames, h height, w width (2: at the base size).
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -36,8 +35,7 @@ def _based(picture: Picture, size: FrameSize) -> Float[Tensor, "3 h2 w2"]:
 
     A clip is enlarged by a whole number, then cut; what is cut away must not cost the picture.
     """
-    scale = math.ceil(max(size.out_height / size.height, size.out_width / size.width))
-    visible = (size.out_height / scale, size.out_width / scale)
+    visible = (size.out_height / size.enlarged, size.out_width / size.enlarged)
     return fit_image(picture, size.height, size.width, visible)
 
 

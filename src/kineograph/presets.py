@@ -66,14 +66,19 @@ NANO = ModelSpec(
     world_version=1,
 )
 
-# 128x128 pixels of area at every ratio, delivered at four times the sides, cropped.
+# 128x128 pixels of area at every ratio, delivered at 2, 4 or 8 times the sides, cut to the ratio:
+# height and width of the base, then of the three.
+_SMALL = {
+    "16:9": ((96, 176), (180, 320), (378, 672), (756, 1344)),
+    "9:16": ((176, 96), (320, 180), (672, 378), (1344, 756)),
+    "1:1": ((128, 128), (256, 256), (512, 512), (1024, 1024)),
+    "4:3": ((112, 144), (216, 288), (432, 576), (864, 1152)),
+    "3:4": ((144, 112), (288, 216), (576, 432), (1152, 864)),
+    "21:9": ((80, 192), (156, 364), (318, 742), (636, 1484)),
+}
 SMALL_SIZES = {
-    "16:9": FrameSize(96, 176, 378, 672),
-    "9:16": FrameSize(176, 96, 672, 378),
-    "1:1": FrameSize(128, 128, 512, 512),
-    "4:3": FrameSize(112, 144, 432, 576),
-    "3:4": FrameSize(144, 112, 576, 432),
-    "21:9": FrameSize(80, 192, 318, 742),
+    name: {ratio: FrameSize(*sides[0], *sides[i]) for ratio, sides in _SMALL.items()}
+    for i, name in enumerate(("256", "512", "1024"), 1)
 }
 
 # What a control counts as 1: a camera's normal rates (m/s, deg/s, 1/s), and a normal speed.
@@ -91,7 +96,10 @@ SMALL = replace(
         text_dim=192, text_len=128, freq_dim=256, num_controls=len(SMALL_CONTROLS),
     ),
     text=TextConfig(vocab_size=2048, dim=192, head_dim=32, num_heads=6, ffn_dim=576, num_layers=4),
-    sizes=SMALL_SIZES,
+    sizes=SMALL_SIZES["512"],
+    resolution="512",
+    other_sizes={name: SMALL_SIZES[name] for name in ("256", "1024")},
+    upsampler=UpsamplerConfig(scale=2, dim=32, num_blocks=4),
     controls=SMALL_CONTROLS,
     interpolator=InterpolatorConfig(),
     fps=12,

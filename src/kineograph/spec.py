@@ -152,8 +152,14 @@ class FrameSize:
 
     height: int  # base, a multiple of the latent grid
     width: int
-    out_height: int  # delivered: base x upsampler scale, centre-cropped to the exact ratio
+    out_height: int  # delivered: enlarged by the upsampler, then centre-cropped to the exact ratio
     out_width: int
+
+    @property
+    def enlarged(self) -> int:
+        """How many times as high and wide as the base what is delivered is cut out of."""
+        most = max(self.out_height * self.width, self.out_width * self.height)
+        return -(-most // (self.height * self.width))
 
 
 @dataclass(frozen=True)

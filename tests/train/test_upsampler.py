@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import torch
 
 from kineograph.models.upsampler import VideoUpsampler
 from kineograph.presets import TINY
+from kineograph.train import upsampler
 from kineograph.train.clips import psnr, validation_scenes
 from kineograph.train.engine import Engine, train
 from kineograph.train.recipe import Schedule, UpsamplerRecipe
@@ -67,13 +70,46 @@ def test_a_finished_run_says_what_it_gains_over_bicubic(run):
 def test_a_pair_is_one_scene_small_through_the_vae_and_large(tiny_vae):
     task = UpsamplerTask(RECIPE, tiny_vae)
     scenes, times = validation_scenes(task.world, 1), np.array([0.5])
-    small, large = task._pair(scenes, times, None)
+    small, (large,) = task._sizes(scenes, times, None)
     assert (small.shape, large.shape) == ((1, 3, 1, 64, 64), (1, 3, 1, 256, 256))
     assert not small.requires_grad
-    again, _ = task._pair(scenes, times, None)
-    noisy, _ = task._pair(scenes, times, torch.Generator().manual_seed(0))
+    again, _ = task._sizes(scenes, times, None)
+    noisy, _ = task._sizes(scenes, times, torch.Generator().manual_seed(0))
     assert torch.equal(small, again)
     assert 0 < (noisy - small).abs().mean() < 0.5
+
+
+def test_a_second_pass_learns_from_what_the_first_one_makes(tiny_vae, monkeypatch, tmp_path):
+    half = replace(TINY, upsampler=replace(TINY.upsampler, scale=2))
+    monkeypatch.setattr(upsampler, "get_preset", lambda _: half)
+    task = UpsamplerTask(replace(RECIPE, passes=2), tiny_vae)
+    scenes, times = validation_scenes(task.world, 1), np.array([0.5])
+    _, wanted = task._sizes(scenes, times, None)
+    assert [w.shape[-2:] for w in wanted] == [(128, 128), (256, 256)]
+    averaged = wanted[1].unflatten(3, (128, 2)).unflatten(5, (128, 2)).mean((4, 6))
+    assert torch.allclose(wanted[0], averaged, atol=1e-6)
+
+    seen = []
+    plain = task.upsampler.forward
+    monkeypatch.setattr(task.upsampler, "forward", lambda x: (seen.append(x), plain(x))[1])
+    loss, figures = task.loss(0)
+    assert set(figures) == {"psnr", "psnr2"} and torch.isfinite(loss)
+    first, second = (x.shape[-2:] for x in seen)
+    assert second == first  # a part of what has twice the height and width
+    assert not seen[1].requires_grad
+    with torch.no_grad():
+        found = task.validate(tmp_path, 1)
+    assert set(found) == {"psnr", "bicubic", "gain", "psnr2", "bicubic2", "gain2"}
+    assert found["gain"] == pytest.approx(0, abs=0.1)  # it begins as bicubic enlargement
+
+
+def test_the_windows_of_both_sizes_show_the_same(tiny_vae):
+    large = torch.rand(1, 3, 2, 32, 48)
+    small = large.unflatten(3, (16, 2)).unflatten(5, (24, 2)).mean((4, 6))
+    for seed in range(5):
+        x, y = upsampler._window(small, large, random.Random(seed), 2)
+        assert (x.shape[-2:], y.shape[-2:]) == ((8, 12), (16, 24))
+        assert torch.allclose(y.unflatten(3, (8, 2)).unflatten(5, (12, 2)).mean((4, 6)), x)
 
 
 def test_bicubic_enlargement_keeps_what_is_smooth():

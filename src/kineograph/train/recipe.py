@@ -176,6 +176,7 @@ class UpsamplerRecipe:
     schedule: Schedule
     batch: int = 2
     num_frames: int = 9
+    passes: int = 1  # one upon another: what it makes of the VAE's output it learns to enlarge too
     compiled: bool = True
     validation_clips: int = 12
 

@@ -1,7 +1,8 @@
 """Training of the upsampler on pairs: what the VAE gives back, and the same scene rendered large.
 
 It learns to enlarge and to repair the VAE's softness in one. A little noise on the latents makes
-it forgive latents that a transformer made.
+it forgive latents that a transformer made. With several passes it also learns from its own output,
+so that it can be applied again.
 """
 
 from __future__ import annotations
@@ -47,6 +48,26 @@ def enlarge(video: Float[Tensor, "b c t h w"], scale: int) -> Float[Tensor, "b c
     return rearrange(big, "(b t) c h w -> b c t h w", b=video.shape[0])
 
 
+def _average(video: Float[Tensor, "b c t h w"], factor: int) -> Float[Tensor, "b c t h2 w2"]:
+    if factor == 1:
+        return video
+    return F.avg_pool3d(video, (1, factor, factor))
+
+
+def _window(
+    small: Float[Tensor, "b c t h w"], large: Float[Tensor, "b c t h2 w2"], rng: random.Random,
+    scale: int,
+) -> tuple[Float[Tensor, "b c t h3 w3"], Float[Tensor, "b c t h4 w4"]]:  # fmt: skip
+    """Cut a part of half the height and width, the same of both, out at random."""
+    h, w = (n // 2 for n in small.shape[-2:])
+    top, left = rng.randrange(h + 1), rng.randrange(w + 1)
+    s = scale
+    return (
+        small[..., top : top + h, left : left + w],
+        large[..., s * top : s * (top + h), s * left : s * (left + w)],
+    )
+
+
 def given_back(
     vae: VideoVAE, video: Float[Tensor, "b c t h w"], generator: torch.Generator | None
 ) -> Float[Tensor, "b c t h w"]:
@@ -75,17 +96,21 @@ class UpsamplerTask:
         built = build("vae", vae)
         assert isinstance(built, VideoVAE)
         self.vae = built.eval().to(device)
-        self.pairs: tuple[Tensor, Tensor] | None = None
+        self.held: tuple[Tensor, list[Tensor]] | None = None
 
     def is_matrix(self, name: str, parameter: nn.Parameter) -> bool:
         return parameter.ndim >= 4 and "blocks." in name
 
     @torch.no_grad()
-    def _pair(
+    def _sizes(
         self, scenes: list[Scene], times: np.ndarray, generator: torch.Generator | None
-    ) -> tuple[Float[Tensor, "b c t h w"], Float[Tensor, "b c t h2 w2"]]:
-        """Return what the VAE gives back of a render, and the large render."""
+    ) -> tuple[Float[Tensor, "b c t h w"], list[Float[Tensor, "b c t _h _w"]]]:
+        """Return what the VAE gives back of a render, and what each pass has to make of it.
+
+        The largest is rendered; the others are its averages.
+        """
         compiled, device = self.recipe.compiled, self.device
+        passes, s = self.recipe.passes, self.config.scale
 
         def rendered(scale: int) -> Tensor:
             video, _ = render_seen(
@@ -93,8 +118,9 @@ class UpsamplerTask:
             )
             return to_float(video)
 
-        small, large = rendered(self.scale), rendered(self.scale * self.config.scale)
-        return given_back(self.vae, small, generator), large
+        small, large = rendered(self.scale), rendered(self.scale * s**passes)
+        wanted = [_average(large, s**left) for left in reversed(range(passes))]
+        return given_back(self.vae, small, generator), wanted
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         r = self.recipe
@@ -106,28 +132,41 @@ class UpsamplerTask:
         ]
         first = rng.uniform(0, (self.world.num_frames - r.num_frames) / self.world.fps)
         times = first + np.arange(r.num_frames) / self.world.fps
-        small, large = self._pair(scenes, times, step_generator(self.schedule.seed, step))
-        with torch.autocast(self.device.type, torch.bfloat16):
-            out = self.upsampler(small).float()
-        error = out - large
-        edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
-        loss = error.abs().mean() + 2 * error.square().mean() + 0.5 * edges
-        return loss, {"psnr": float(psnr(out.detach(), large).mean())}
+        x, wanted = self._sizes(scenes, times, step_generator(self.schedule.seed, step))
+        losses, figures = [], {}
+        for i, large in enumerate(wanted):
+            if i:  # a part of it: a pass costs four times as much as the one before
+                x, large = _window(x, large, rng, self.config.scale)
+            with torch.autocast(self.device.type, torch.bfloat16):
+                out = self.upsampler(x).float()
+            error = out - large
+            edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+            losses.append(error.abs().mean() + 2 * error.square().mean() + 0.5 * edges)
+            x = out.detach()
+            figures["psnr" if i == 0 else f"psnr{i + 1}"] = float(psnr(x, large).mean())
+        return torch.stack(losses).mean(), figures
 
     def validate(self, folder: Path, step: int) -> dict[str, float]:
-        if self.pairs is None:
+        """Return figures of each pass beside those of bicubic enlargement; write a sheet."""
+        if self.held is None:
             scenes = validation_scenes(self.world, self.recipe.validation_clips)
             times = np.arange(0, self.world.num_frames, 2)[:9] / self.world.fps
-            self.pairs = self._pair(scenes, times, None)
-        small, large = self.pairs
-        with torch.autocast(self.device.type, torch.bfloat16):
-            out = torch.cat([self.upsampler(part) for part in small.split(2)]).float()
-        bicubic = enlarge(small, self.config.scale)
-        rows = torch.stack([bicubic[:4], out[:4], large[:4]], 1).flatten(0, 1)
+            self.held = self._sizes(scenes, times, None)
+        small, wanted = self.held
+        figures: dict[str, float] = {}
+        x = small
+        for i, large in enumerate(wanted):
+            with torch.autocast(self.device.type, torch.bfloat16):
+                x = torch.cat([self.upsampler(part) for part in x.split(2)]).float()
+            bicubic = enlarge(small, self.config.scale ** (i + 1))
+            mine, plain = psnr(x, large).mean(), psnr(bicubic, large).mean()
+            pass_ = "" if i == 0 else str(i + 1)
+            figures |= {f"psnr{pass_}": float(mine), f"bicubic{pass_}": float(plain)}
+            figures[f"gain{pass_}"] = float(mine - plain)
+        rows = torch.stack([bicubic[:4], x[:4], wanted[-1][:4]], 1).flatten(0, 1)
         sheet = contact_sheet(list(to_uint8(rows).cpu().numpy()))
         save_png(sheet, folder / f"upsampler-{step:06d}.png")
-        mine, plain = psnr(out, large).mean(), psnr(bicubic, large).mean()
-        return {"psnr": float(mine), "bicubic": float(plain), "gain": float(mine - plain)}
+        return figures
 
     def state_dict(self) -> dict[str, Any]:
         return {}
