@@ -110,12 +110,32 @@ def generate(args: argparse.Namespace) -> None:
     from kineograph.produce import run
 
     with progress() as on_event:
-        artifacts = run(request, resume=args.resume, preview=args.preview, on_event=on_event)
+        artifacts = run(
+            request, resume=args.resume, preview=args.preview, device=_device(args.device),
+            fit=args.fit, on_event=on_event,
+        )  # fmt: skip
     for artifact in artifacts:
         print(artifact.path)
         say(", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in artifact.timings.items()))
         if args.sidecar is not None and _weights(args.sidecar) != _weights(artifact.sidecar):
             say(f"warning: the weights are not those of {args.sidecar}; the frames differ")
+
+
+def _device(name: str | None) -> str | None:
+    """Return the name of a device; a `RequestError` if it is none or not there."""
+    if name is None or name == "cpu":
+        return name
+    import torch
+
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise RequestError(f"device {name!r} is not allowed; cpu, cuda or cuda:N is") from None
+    count = torch.cuda.device_count()
+    if device.type != "cuda" or (device.index or 0) >= count:
+        there = ", ".join(["cpu", *(f"cuda:{i}" for i in range(count))])
+        raise RequestError(f"device {name!r} is not here; there is {there}")
+    return name
 
 
 def _weights(sidecar: Path) -> dict[str, str]:

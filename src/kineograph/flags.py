@@ -17,6 +17,8 @@ STAGES = (
     "clips", "vae", "tokenizer", "text", "latents", "dit", "fewstep", "upsampler", "interpolator",
 )  # fmt: skip
 
+FITS = ("resident", "stages", "stream")  # those of runtime/residence.py
+
 
 def add_generate(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `kineo generate`."""
@@ -51,6 +53,16 @@ def add_generate(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--threads", type=at_least(1), metavar="N", help="CPU threads to use (default: all cores)"
+    )
+    parser.add_argument(
+        "--device", metavar="NAME", help="cpu, cuda or cuda:N (default: a GPU where there is one)"
+    )
+    parser.add_argument(
+        "--fit",
+        choices=FITS,
+        default="resident",
+        help="how much of the model is on the device at a time: all of it, one part (stages), or "
+        "one block (stream); where memory runs out the next one is taken up by itself",
     )
 
 

@@ -40,9 +40,12 @@ from kineograph.models.vae import VideoVAE
 from kineograph.nn.causal import ConvCache
 from kineograph.nn.embed import SIGMA_SCALE
 from kineograph.request import ResolvedRequest
+from kineograph.runtime.residence import Residence, Strategy
 from kineograph.spec import FrameSize, ModelSpec
 from kineograph.ways import AFTER_LATENTS, BEFORE_LATENTS, LOOP_LATENTS, latent_place
 from kineograph.weights.folder import open_parts, spec_of
+
+COMPANIONS = ("upsampler", "interpolator")  # small, and at work beside the VAE: always there
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,14 @@ class Pipeline:
     upsampler: VideoUpsampler | None
     interpolator: FrameInterpolator | None
     device: torch.device
-    dtype: torch.dtype  # of the arithmetic; below float32 by autocast over float32 weights
+    dtype: torch.dtype  # of the arithmetic; below float32 by autocast
     hashes: Mapping[str, str]  # sha256 of every file that decides the frames
+    residence: Residence  # where the weights are meanwhile
 
-    def arithmetic(self, vae: bool = False) -> AbstractContextManager[object]:
-        """Return the context in which the networks run, or the VAE."""
-        half = self.dtype != torch.float32 and not (vae and self.spec.float_vae)
+    def working(self, kind: str) -> AbstractContextManager[object]:
+        """Return the context in which a part works, its weights on the device."""
+        self.residence.need(kind)
+        half = self.dtype != torch.float32 and not (kind == "vae" and self.spec.float_vae)
         return torch.autocast(self.device.type, self.dtype if half else None, enabled=half)
 
     def unknown_words(self, request: ResolvedRequest) -> list[str]:
@@ -73,12 +78,15 @@ class Pipeline:
 
 
 def load(
-    name: str, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
+    name: str,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    fit: Strategy = "resident",
 ) -> Pipeline:
     """Open a preset, or a folder of weights, for inference.
 
     It computes in `dtype`; by default in float32, or in bfloat16 where the model's row and the
-    processor are for it.
+    processor are for it. `fit` says how much of it is on the device at a time.
 
     Raises:
         RequestError: `name` is neither.
@@ -89,7 +97,10 @@ def load(
         half = spec.half and fast_bfloat16(device)
         dtype = torch.bfloat16 if half else torch.float32
     parts = open_parts(name, dtype if spec.hub else None)
-    modules = {kind: module.to(device) for kind, module in parts.modules.items()}
+    modules = parts.modules
+    main = {kind: part for kind, part in modules.items() if kind not in COMPANIONS}
+    for kind in modules.keys() - main.keys():
+        modules[kind].to(device)
     vae, dit, text = (modules[kind] for kind in ("vae", "dit", "text"))
     low_dit, image = modules.get("low_dit"), modules.get("image")
     upsampler, interpolator = modules.get("upsampler"), modules.get("interpolator")
@@ -98,11 +109,11 @@ def load(
     assert image is None or isinstance(image, ImageEncoder)
     assert upsampler is None or isinstance(upsampler, VideoUpsampler)
     assert interpolator is None or isinstance(interpolator, FrameInterpolator)
-    kind = UmT5Tokenizer if parts.spec.hub else Tokenizer
-    tokenizer = kind.load(parts.tokenizer, parts.spec.dit.text_len)
+    reader = UmT5Tokenizer if parts.spec.hub else Tokenizer
+    tokenizer = reader.load(parts.tokenizer, parts.spec.dit.text_len)
     return Pipeline(
         parts.spec, vae, dit, low_dit, text, image, tokenizer, upsampler, interpolator, device,
-        dtype, parts.hashes,
+        dtype, parts.hashes, Residence(main, device, fit),
     )  # fmt: skip
 
 
@@ -152,9 +163,14 @@ def denoise(
     scale, low = request.guidance_scale, request.low_guidance_scale
     velocity = guided_velocity(pipeline, conditioning, negative, scale, sigmas, low)
     on_step(state)
-    for state in sample(velocity, state, sigmas):  # noqa: B020 - it goes on from where it is
-        on_step(state)
-    return state
+    while True:
+        try:
+            for state in sample(velocity, state, sigmas):  # noqa: B020 - on from where it is
+                on_step(state)
+            return state
+        except torch.OutOfMemoryError:  # nothing but the step in hand is lost
+            if not pipeline.residence.step_down():
+                raise
 
 
 def frames_of(
@@ -314,7 +330,7 @@ def beside(
     image = None
     if pipeline.image is not None:
         seen = pipeline.image.prepare(video[:, given > 0].transpose(0, 1).to(pipeline.device))
-        with pipeline.arithmetic():
+        with pipeline.working("image"):
             image = rearrange(pipeline.image(seen), "p i j -> 1 (p i) j").float()
     return Conditioning(context, channels=torch.cat((mask, latent), 1), image=image)
 
@@ -342,7 +358,7 @@ def with_controls(
 def encode_prompt(pipeline: Pipeline, prompt: str) -> Float[Tensor, "1 l d"]:
     """Return the context of a prompt; a `RequestError` says if it has too many tokens."""
     ids, mask = (part.to(pipeline.device) for part in pipeline.tokenizer.encode([prompt]))
-    with pipeline.arithmetic():
+    with pipeline.working("text"):
         return encode_context(pipeline.text, ids, mask, pipeline.spec.dit.text_len).float()
 
 
@@ -350,7 +366,7 @@ def encode_video(
     pipeline: Pipeline, video: Float[Tensor, "3 t h w"]
 ) -> Float[Tensor, "1 c t2 h2 w2"]:
     """Return the normalised latent of a clip in [-1, 1]."""
-    with pipeline.arithmetic(vae=True):
+    with pipeline.working("vae"):
         mean, _ = pipeline.vae.encode(video[None].to(pipeline.device))
     return pipeline.vae.normalise(mean.float())
 
@@ -370,14 +386,14 @@ def guided_velocity(
     """
     method = pipeline.spec.guidance
 
-    def guided_by(dit: VideoDiT, scale: float) -> VelocityFn:
-        model = model_of(pipeline, dit, conditioning, sigmas)
+    def guided_by(kind: str, scale: float) -> VelocityFn:
+        model = model_of(pipeline, kind, conditioning, sigmas)
         return guided(model, conditioning.context, negative, scale, method=method)
 
-    velocity = guided_by(pipeline.dit, guidance_scale)
+    velocity = guided_by("dit", guidance_scale)
     if pipeline.low_dit is not None:
         assert low_guidance_scale is not None
-        high, low = velocity, guided_by(pipeline.low_dit, low_guidance_scale)
+        high, low = velocity, guided_by("low_dit", low_guidance_scale)
         boundary = pipeline.spec.boundary
 
         def by_noise(x: Tensor, sigma: Tensor) -> Tensor:
@@ -392,12 +408,14 @@ def guided_velocity(
 
 def model_of(
     pipeline: Pipeline,
-    dit: VideoDiT,
+    kind: str,
     conditioning: Conditioning,
     sigmas: Float[Tensor, " steps_plus_1"],
 ) -> ModelFn:
     """Return a transformer as guidance calls it, what is the same at every step put in."""
     levels = sigmas.to(pipeline.device)
+    dit = pipeline.dit if kind == "dit" else pipeline.low_dit
+    assert dit is not None
 
     def model(x: Tensor, sigma: Tensor, context: Tensor) -> Tensor:
         to = None
@@ -408,7 +426,7 @@ def model_of(
         if conditioning.channels is not None:
             x = torch.cat((x, conditioning.channels.to(x.dtype)), 1)
         sigma = told_sigma(pipeline.spec, sigma)
-        with pipeline.arithmetic():
+        with pipeline.working(kind):
             velocity: Tensor = dit(x, sigma, context, to=to, image=conditioning.image)
         return velocity
 
@@ -426,10 +444,22 @@ def told_sigma(spec: ModelSpec, sigma: Float[Tensor, "b *t"]) -> Float[Tensor, "
 def decode(
     pipeline: Pipeline, latent: Float[Tensor, "b c t h w"]
 ) -> Iterator[Float[Tensor, "b 3 _t h2 w2"]]:
-    """Yield the video of a normalised latent at the base size, a latent frame at a time."""
-    yield from _under(
-        pipeline, pipeline.vae.decode_stream(pipeline.vae.denormalise(latent)), vae=True
-    )
+    """Yield the video of a normalised latent at the base size, a latent frame at a time.
+
+    Where the device runs out of memory it begins again, with less there, and what has been
+    yielded is not yielded twice.
+    """
+    raw, done = pipeline.vae.denormalise(latent), 0
+    while True:
+        try:
+            chunks = _under(pipeline, "vae", pipeline.vae.decode_stream(raw))
+            for chunk in islice(chunks, done, None):
+                yield chunk
+                done += 1
+            return
+        except torch.OutOfMemoryError:
+            if not pipeline.residence.step_down():
+                raise
 
 
 def finer(
@@ -440,7 +470,7 @@ def finer(
     Where the interpolator's file is missing a frame between is the mean of its neighbours.
     """
     between = _mean if pipeline.interpolator is None else pipeline.interpolator
-    yield from _under(pipeline, interpolated(between, chunks))
+    yield from _under(pipeline, "interpolator", interpolated(between, chunks))
 
 
 def _mean(frames: Float[Tensor, "b k c h w"]) -> Float[Tensor, "b c h w"]:
@@ -469,17 +499,15 @@ def deliver(
             yield _bicubic(video, enlarged)
             continue
         for cache in caches:
-            with pipeline.arithmetic():
+            with pipeline.working("upsampler"):
                 video = pipeline.upsampler(video, cache).float()
         yield video
 
 
-def _under(
-    pipeline: Pipeline, chunks: Iterator[Tensor], vae: bool = False
-) -> Iterator[Tensor]:
-    """Draw each chunk within the arithmetic, which a generator would leak to its caller."""
+def _under(pipeline: Pipeline, kind: str, chunks: Iterator[Tensor]) -> Iterator[Tensor]:
+    """Draw each chunk in the context of a part, which a generator would leak to its caller."""
     while True:
-        with pipeline.arithmetic(vae):
+        with pipeline.working(kind):
             chunk = next(chunks, None)
         if chunk is None:
             return

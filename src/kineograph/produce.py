@@ -29,6 +29,7 @@ from kineograph.media.preview import play
 from kineograph.media.video import open_writer, read_video
 from kineograph.presets import DEFAULT_MODEL
 from kineograph.request import GenerationRequest, ResolvedRequest, fresh_seed, resolve
+from kineograph.runtime.residence import Strategy
 from kineograph.sidecar import Sidecar, sidecar_path, write_sidecar
 from kineograph.spec import ModelSpec
 from kineograph.ways import AFTER_LATENTS, BEFORE_LATENTS
@@ -89,9 +90,14 @@ def run(
     *,
     resume: bool = False,
     preview: bool = False,
+    device: str | None = None,
+    fit: Strategy = "resident",
     on_event: Callable[[Event], None] = lambda event: None,
 ) -> list[Artifact]:
     """Make the clips of a request: files, sidecars, and nothing half done.
+
+    `device` is a GPU where there is one, unless it is named; `fit` says how much of the model is
+    there at a time.
 
     What can be refused is refused before anything is computed. A clip's state lies beside its
     output while it is made; with `resume` such a state is taken up again, and clips that are
@@ -115,7 +121,7 @@ def run(
         else:
             if pipeline is None:
                 on_event(Event("load"))
-                pipeline = load(spec.name)
+                pipeline = load(spec.name, device or default_device(), fit=fit)
                 watch.lap("load")
             record = _make(pipeline, clip, watch, on_event, resume=resume)
             watch = Stopwatch()
@@ -125,6 +131,11 @@ def run(
         with suppress(KeyboardInterrupt):  # the clip is made; Ctrl-C has had enough of it
             play(_read_back(clip), clip.delivered_fps)
     return artifacts
+
+
+def default_device() -> str:
+    """Return the device to compute on unless one is named."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _resolve(request: GenerationRequest, spec: ModelSpec, *, resume: bool) -> ResolvedRequest:
@@ -175,6 +186,12 @@ def _make(
         warnings += differences(partial.made_on, made_on)
     for warning in warnings:
         on_event(Event("warning", message=warning))
+
+    def tell(message: str) -> None:
+        warnings.append(message)
+        on_event(Event("warning", message=message))
+
+    pipeline.residence.tell = tell
     keeper = Keeper(clip, inputs, made_on)
 
     def on_step(state: SamplerState) -> None:
