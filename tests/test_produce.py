@@ -60,7 +60,7 @@ def test_run_writes_a_clip_and_a_sidecar_and_nothing_else(here):
 
 def test_a_missing_upsampler_is_a_warning(here, monkeypatch):
     plain = replace(load("tiny"), upsampler=None)
-    monkeypatch.setattr(produce, "load", lambda name: plain)
+    monkeypatch.setattr(produce, "load", lambda name, *_, **__: plain)
     request = GenerationRequest(PROMPT, model="tiny", num_frames=5, steps=1, output="x.mp4")
     (artifact,) = run(request)
     (warning,) = read_sidecar(artifact.sidecar).warnings
@@ -181,7 +181,7 @@ def test_a_state_of_another_request_or_of_other_weights_is_refused(here, monkeyp
     with pytest.raises(RequestError, match=r"its steps is 4, not 9.*--resume"):
         run(replace(request, steps=9), resume=True)
     changed = replace(load("tiny"), hashes={"tokenizer.json": "0" * 64})
-    monkeypatch.setattr(produce, "load", lambda name: changed)
+    monkeypatch.setattr(produce, "load", lambda name, *_, **__: changed)
     with pytest.raises(RequestError, match=r"tokenizer\.json has changed"):
         run(request, resume=True)
     assert Path("x.mp4.partial.safetensors").exists()
@@ -197,7 +197,7 @@ def test_a_change_of_threads_is_told(here, monkeypatch):
 
 
 def test_what_can_be_refused_is_refused_before_the_model_is_loaded(here, monkeypatch):
-    monkeypatch.setattr(produce, "load", lambda name: pytest.fail("loaded"))
+    monkeypatch.setattr(produce, "load", lambda name, *_, **__: pytest.fail("loaded"))
     ask = GenerationRequest(PROMPT, model="tiny", output="x.mp4")
     Path("dir.mp4").mkdir()
     Path("bad.png").write_bytes(b"\x89PNG, but not really")
@@ -216,7 +216,7 @@ def test_what_can_be_refused_is_refused_before_the_model_is_loaded(here, monkeyp
 
 
 def test_an_input_that_cannot_be_used_is_refused_before_the_model_is_loaded(here, monkeypatch):
-    monkeypatch.setattr(produce, "load", lambda name: pytest.fail("loaded"))
+    monkeypatch.setattr(produce, "load", lambda name, *_, **__: pytest.fail("loaded"))
     Path("notes.mp4").write_text("no video")
     Image.new("RGB", (80, 60), "red").save("a.png")
     short = film("short.mp4", 8)
@@ -238,7 +238,7 @@ def test_an_input_that_cannot_be_used_is_refused_before_the_model_is_loaded(here
 
 
 def test_an_input_is_never_written_over(here, monkeypatch):
-    monkeypatch.setattr(produce, "load", lambda name: pytest.fail("loaded"))
+    monkeypatch.setattr(produce, "load", lambda name, *_, **__: pytest.fail("loaded"))
     path = film("x.mp4", 12)
     Path("other.mp4").symlink_to("x.mp4")
     bytes_before = Path(path).read_bytes()
@@ -455,7 +455,7 @@ def test_a_picture_of_a_model_with_an_interpolator_is_one_frame(finer):
 
 def test_a_missing_interpolator_is_a_warning_where_it_is_missed(finer, monkeypatch):
     plain = replace(load("tiny"), interpolator=None)
-    monkeypatch.setattr(produce, "load", lambda name: plain)
+    monkeypatch.setattr(produce, "load", lambda name, *_, **__: plain)
     request = GenerationRequest(PROMPT, model="tiny", num_frames=5, steps=1, output="x/")
     (artifact,) = run(request)
     (warning,) = read_sidecar(artifact.sidecar).warnings

@@ -43,6 +43,9 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     flags.add_generate(_command(commands, "generate", "make a video from a sentence", generate))
 
+    flags.add_plan(
+        _command(commands, "plan", "say what a clip will cost: time and memory", plan)
+    )
     sub = _command(commands, "models", "list the models: sizes, licence, weights", models)
     sub.add_argument("--json", action="store_true", help="print the list as JSON")
 
@@ -119,6 +122,37 @@ def generate(args: argparse.Namespace) -> None:
         say(", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in artifact.timings.items()))
         if args.sidecar is not None and _weights(args.sidecar) != _weights(artifact.sidecar):
             say(f"warning: the weights are not those of {args.sidecar}; the frames differ")
+
+
+def plan(args: argparse.Namespace) -> None:
+    """Say what a clip will cost: time and memory."""
+    from kineograph.produce import plan_for
+    from kineograph.runtime.plan import as_dict, as_text
+
+    names = {field.name for field in fields(GenerationRequest)}
+    given = {k: v for k, v in vars(args).items() if k in names and v is not None}
+    made = plan_for(
+        GenerationRequest("what it is of does not matter", **given),
+        device=_device(args.device),
+        memory=None if args.memory is None else round(args.memory * 1e9),
+        rate=None if args.rate is None else args.rate * 1e12,
+        fit=args.fit,
+    )
+    if args.json:
+        print(json.dumps(as_dict(made), indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("stage", "10^12 operations", "seconds", "GB on the device")
+    for stage in made.stages:
+        size = stage.on_device(made.fit, made.weight_bytes)
+        table.add_row(
+            stage.name, f"{stage.operations / 1e12:.3g}", f"{stage.seconds:.3g}",
+            f"{size / 1e9:.2f}",
+        )  # fmt: skip
+    Console().print(table)
+    print(as_text(made))
 
 
 def _device(name: str | None) -> str | None:

@@ -60,10 +60,50 @@ def add_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fit",
         choices=FITS,
-        default="resident",
-        help="how much of the model is on the device at a time: all of it, one part (stages), or "
-        "one block (stream); where memory runs out the next one is taken up by itself",
+        help="how much of the model is on the device at a time: all of it (resident), one part "
+        "(stages), or one block (stream); default: by `kineo plan`; where memory runs out the "
+        "next one is taken up by itself",
     )
+
+
+def add_plan(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `kineo plan`."""
+    names = ("model", "aspect_ratio", "resolution", "duration", "num_frames", "steps",
+             "guidance_scale", "solver", "image", "last_image")  # fmt: skip
+    for field in fields(GenerationRequest):
+        if field.name in names:
+            option = option_of(field)
+            flag = "--" + field.name.replace("_", "-")
+            parser.add_argument(
+                flag, type=kind_of(field), metavar=option.metavar, help=option.help
+            )
+    parser.add_argument(
+        "--device", metavar="NAME", help="cpu, cuda or cuda:N (default: a GPU where there is one)"
+    )
+    parser.add_argument(
+        "--memory", type=above_zero, metavar="GB", help="plan for a GPU with so much free memory"
+    )
+    parser.add_argument(
+        "--rate",
+        type=above_zero,
+        metavar="TFLOPS",
+        help="matrix products a second to reckon with, in 10^12 operations (default: measured)",
+    )
+    parser.add_argument(
+        "--fit", choices=FITS, help="how much of the model shall be on the device at a time"
+    )
+    parser.add_argument("--json", action="store_true", help="print the plan as JSON")
+
+
+def above_zero(text: str) -> float:
+    """Read a number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed; a number above 0 is")
+    return value
 
 
 def add_world_sample(parser: argparse.ArgumentParser) -> None:

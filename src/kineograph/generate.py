@@ -93,9 +93,7 @@ def load(
         WeightsError: files are missing, damaged, or do not fit together.
     """
     spec, device = spec_of(name), torch.device(device)
-    if dtype is None:
-        half = spec.half and fast_bfloat16(device)
-        dtype = torch.bfloat16 if half else torch.float32
+    dtype = default_dtype(spec, device) if dtype is None else dtype
     parts = open_parts(name, dtype if spec.hub else None)
     modules = parts.modules
     main = {kind: part for kind, part in modules.items() if kind not in COMPANIONS}
@@ -115,6 +113,11 @@ def load(
         parts.spec, vae, dit, low_dit, text, image, tokenizer, upsampler, interpolator, device,
         dtype, parts.hashes, Residence(main, device, fit),
     )  # fmt: skip
+
+
+def default_dtype(spec: ModelSpec, device: torch.device) -> torch.dtype:
+    """Return what a model is computed in on a device unless it is asked for."""
+    return torch.bfloat16 if spec.half and fast_bfloat16(device) else torch.float32
 
 
 def fast_bfloat16(device: torch.device) -> bool:

@@ -21,7 +21,7 @@ from numpy import ndarray
 
 from kineograph.errors import RequestError
 from kineograph.flow.solvers import SamplerState
-from kineograph.generate import Pipeline, generate, load
+from kineograph.generate import Pipeline, default_dtype, generate, load
 from kineograph.inputs import check_inputs, fitted, join
 from kineograph.media.image import read_image
 from kineograph.media.output import check_output
@@ -29,6 +29,7 @@ from kineograph.media.preview import play
 from kineograph.media.video import open_writer, read_video
 from kineograph.presets import DEFAULT_MODEL
 from kineograph.request import GenerationRequest, ResolvedRequest, fresh_seed, resolve
+from kineograph.runtime.plan import Plan, as_text, free_memory, make_plan, measured_rate
 from kineograph.runtime.residence import Strategy
 from kineograph.sidecar import Sidecar, sidecar_path, write_sidecar
 from kineograph.spec import ModelSpec
@@ -91,13 +92,13 @@ def run(
     resume: bool = False,
     preview: bool = False,
     device: str | None = None,
-    fit: Strategy = "resident",
+    fit: Strategy | None = None,
     on_event: Callable[[Event], None] = lambda event: None,
 ) -> list[Artifact]:
     """Make the clips of a request: files, sidecars, and nothing half done.
 
     `device` is a GPU where there is one, unless it is named; `fit` says how much of the model is
-    there at a time.
+    there at a time, by default what is planned to fit.
 
     What can be refused is refused before anything is computed. A clip's state lies beside its
     output while it is made; with `resume` such a state is taken up again, and clips that are
@@ -121,7 +122,12 @@ def run(
         else:
             if pipeline is None:
                 on_event(Event("load"))
-                pipeline = load(spec.name, device or default_device(), fit=fit)
+                where = torch.device(device or default_device())
+                if spec.hub or where.type != "cpu":
+                    made = _plan(clip, spec, where, fit)
+                    fit = made.fit
+                    on_event(Event("plan", message=as_text(made)))
+                pipeline = load(spec.name, where, fit=fit or "resident")
                 watch.lap("load")
             record = _make(pipeline, clip, watch, on_event, resume=resume)
             watch = Stopwatch()
@@ -131,6 +137,43 @@ def run(
         with suppress(KeyboardInterrupt):  # the clip is made; Ctrl-C has had enough of it
             play(_read_back(clip), clip.delivered_fps)
     return artifacts
+
+
+def plan_for(
+    request: GenerationRequest,
+    *,
+    device: str | None = None,
+    memory: int | None = None,
+    rate: float | None = None,
+    fit: Strategy | None = None,
+) -> Plan:
+    """Return what a clip will cost, without opening a weight.
+
+    `memory` (bytes) and `rate` (operations a second) are measured unless they are given.
+
+    Raises:
+        RequestError: the request cannot be carried out.
+    """
+    spec = spec_of(DEFAULT_MODEL if request.model is None else request.model)
+    # What a model cannot do without costs the same whatever it shows.
+    missing = {name: "any.png" for name in spec.needs if not getattr(request, name)}
+    clip = resolve(replace(request, output="plan.mp4", **missing), spec)
+    return _plan(clip, spec, torch.device(device or default_device()), fit, memory, rate)
+
+
+def _plan(
+    clip: ResolvedRequest, spec: ModelSpec, device: torch.device, fit: Strategy | None = None,
+    memory: int | None = None, rate: float | None = None,
+) -> Plan:  # fmt: skip
+    dtype = default_dtype(spec, device)
+    return make_plan(
+        spec,
+        clip,
+        dtype=dtype,
+        rate=measured_rate(device, dtype) if rate is None else rate,
+        memory=free_memory(device) if memory is None else memory,
+        fit=fit,
+    )
 
 
 def default_device() -> str:

@@ -1,0 +1,312 @@
+"""What a clip will cost on a machine, before anything is opened: time and memory, stage by stage.
+
+Operations are counted on tensors without contents, of which torch computes shapes alone. Memory
+is that of weights and of the largest tensors that are there at once. Both are estimates; the rate
+at which the machine multiplies matrices is measured.
+
+Letters: n tokens, d channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+from kineograph.models.dit import Block
+from kineograph.models.upsampler import VideoUpsampler
+from kineograph.models.vae import VideoVAE
+from kineograph.nn.rope import rope_table
+from kineograph.request import ResolvedRequest
+from kineograph.runtime.residence import STRATEGIES, Strategy
+from kineograph.spec import DiTConfig, FrameSize, ModelSpec
+from kineograph.weights.files import skeleton
+from kineograph.weights.wan import WIDE
+
+CPU = torch.device("cpu")
+PROMPT_TOKENS = 64  # of a usual prompt
+# Of the rate of matrix products, what whole parts reach: attention, norms and convolutions are
+# slower. Measured by benchmarks/plan.py.
+SHARES = {
+    "text": 0.5, "image": 0.5, "encode": 0.35, "denoise": 0.5, "decode": 0.35, "enlarge": 0.35,
+}  # fmt: skip
+HEADROOM = 0.9  # of the memory that is free
+EVALUATIONS = {"heun": 2}  # of a step, where it is not one
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of a run: what it computes and what it needs on the device."""
+
+    name: str
+    operations: float  # multiplications and additions
+    seconds: float
+    weight_bytes: int  # of the part that works
+    least_weight_bytes: int  # of it that must be there at once where it comes block by block
+    other_bytes: int  # of the largest tensors
+
+    def on_device(self, fit: Strategy, all_weights: int) -> int:
+        """Return the bytes on the device on a rung of the ladder."""
+        held = {
+            "resident": all_weights, "stages": self.weight_bytes, "stream": self.least_weight_bytes,
+        }[fit]  # fmt: skip
+        return held + self.other_bytes
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a clip costs on a device, and how it is fitted there."""
+
+    stages: tuple[Stage, ...]
+    weight_bytes: int  # of all parts
+    fit: Strategy
+    memory: int | None  # free on the device, in bytes, if that is known
+
+    @property
+    def seconds(self) -> float:
+        return sum(stage.seconds for stage in self.stages)
+
+    @property
+    def device_bytes(self) -> int:
+        return max(stage.on_device(self.fit, self.weight_bytes) for stage in self.stages)
+
+    def fits(self, fit: Strategy) -> bool:
+        """Return whether a rung is expected to do."""
+        if self.memory is None:
+            return True
+        most = max(stage.on_device(fit, self.weight_bytes) for stage in self.stages)
+        return most <= HEADROOM * self.memory
+
+
+def make_plan(
+    spec: ModelSpec,
+    request: ResolvedRequest,
+    *,
+    dtype: torch.dtype,
+    rate: float,
+    memory: int | None,
+    fit: Strategy | None = None,
+) -> Plan:
+    """Return what a clip costs at a rate (operations a second) within some memory (bytes).
+
+    Without `fit` the first rung that is expected to do is chosen, or the last one.
+    """
+    fake = FakeTensorMode()
+    with fake:
+        parts = _parts(spec)
+    width = {kind: 4 if kind == "vae" and spec.float_vae else dtype.itemsize for kind in parts}
+    bytes_of = {kind: weight_bytes(part, width[kind]) for kind, part in parts.items()}
+    size = FrameSize(request.height, request.width, request.out_height, request.out_width)
+    latent = spec.latent_shape(size, request.num_frames)
+    stages = []
+
+    def add(name: str, kind: str, operations: float, other: float, times: float = 1) -> None:
+        least = least_bytes(parts[kind], width[kind])
+        seconds = times * operations / (rate * SHARES[name])
+        stages.append(
+            Stage(name, times * operations, seconds, bytes_of[kind], least, round(other))
+        )
+
+    guided = request.guidance_scale != 1
+    with fake:
+        text = _count(lambda: _text(parts["text"]))
+        add("text", "text", text, PROMPT_TOKENS * spec.text.dim * 16, 1 + guided)
+        if request.pictures() or request.before or request.after or request.video:
+            if "image" in parts:
+                side = parts["image"].config.image_size
+                picture = torch.zeros(1, 3, side, side)
+                add("image", "image", _count(lambda: parts["image"](picture)), side * side * 200)
+            # Encoding takes about as much as decoding, of a smaller network.
+            add("encode", "vae", _encode(parts["vae"], request), _vae_bytes(spec, request, True))
+        evaluations = request.steps * EVALUATIONS.get(request.solver, 1) * (1 + guided)
+        step, other = _denoise(spec.dit, latent, dtype.itemsize)
+        add("denoise", "dit", step, other, evaluations)
+        add("decode", "vae", _decode(parts["vae"], latent), _vae_bytes(spec, request, False))
+        if "upsampler" in parts:
+            enlarged = request.times_fps * _enlarge(parts["upsampler"], request)
+            add("enlarge", "upsampler", enlarged, 4 * request.out_height * request.out_width * 50)
+    total = sum(bytes_of.values())
+    plan = Plan(tuple(stages), total, fit or "resident", memory)
+    if fit is not None:
+        return plan
+    chosen = next((rung for rung in STRATEGIES if plan.fits(rung)), STRATEGIES[-1])
+    return Plan(plan.stages, total, chosen, memory)
+
+
+def _parts(spec: ModelSpec) -> dict[str, Any]:
+    """Return skeletons of a model's parts by kind."""
+    configs: dict[str, Any] = {
+        "vae": spec.vae, "dit": spec.dit, "low_dit": spec.dit if spec.boundary else None,
+        "text": spec.text, "image": spec.image, "upsampler": spec.upsampler,
+        "interpolator": spec.interpolator,
+    }  # fmt: skip
+    kinds = {"low_dit": "dit"}
+    return {
+        kind: skeleton(kinds.get(kind, kind), config, "cpu").eval().requires_grad_(False)
+        for kind, config in configs.items()
+        if config is not None
+    }
+
+
+def weight_bytes(part: nn.Module, width: int) -> int:
+    """Return the bytes of a part's weights, `width` for each number that may be rounded."""
+    return sum(
+        tensor.numel() * (4 if WIDE.search(name) else width)
+        for name, tensor in part.state_dict().items()
+    )
+
+
+def least_bytes(part: nn.Module, width: int) -> int:
+    """Return the bytes that are there at once where blocks come one by one: two, and the rest."""
+    blocks = getattr(part, "blocks", None)
+    whole = weight_bytes(part, width)
+    if not isinstance(blocks, nn.ModuleList) or len(blocks) < 2:
+        return whole
+    one = weight_bytes(blocks[0], width)
+    return whole - (len(blocks) - 2) * one
+
+
+def _attention(q: Any, k: Any, v: Any, *_: Any, **__: Any) -> int:  # noqa: ANN401 - torch's own
+    return int(sdpa_flop_count(q, k, v))
+
+
+# torch counts its attention on a GPU alone.
+ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention}
+
+
+def _count(run: Callable[[], Any]) -> float:
+    with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
+        run()
+    return float(counter.get_total_flops())
+
+
+def _text(part: nn.Module) -> Tensor:
+    ids = torch.zeros(1, PROMPT_TOKENS, dtype=torch.long)
+    out: Tensor = part(ids, torch.ones(1, PROMPT_TOKENS, dtype=torch.bool))
+    return out
+
+
+def _denoise(
+    config: DiTConfig, latent: tuple[int, int, int, int], width: int
+) -> tuple[float, float]:
+    """Return the operations of one evaluation and the bytes of its tensors: of a block, mostly."""
+    grid = tuple(n // p for n, p in zip(latent[1:], config.patch_size, strict=True))
+    n, d = grid[0] * grid[1] * grid[2], config.dim
+    x, context = torch.zeros(1, n, d), torch.zeros(1, config.text_len, d)
+    image = torch.zeros(1, config.image_positions or 257, d) if config.image_dim else None
+    rope = rope_table((grid[0], grid[1], grid[2]), config.head_dim, CPU)
+    block = Block(config)
+    once = _count(lambda: block(x, torch.zeros(1, 1, 6, d), context, rope, None, image))
+    # The sum of updates in float32, what is normed, q, k, v and their float32 copies, the
+    # hidden layer before and behind its activation.
+    other = n * (4 * d + 6 * width * d + 8 * d + 2 * width * config.ffn_dim)
+    return config.num_layers * once, float(other)
+
+
+def _decode(part: nn.Module, latent: tuple[int, int, int, int]) -> float:
+    """Count the first two chunks of a clip; every later one costs what the second does."""
+    assert isinstance(part, VideoVAE)
+    channels, frames, height, width = latent
+    z = torch.zeros(1, channels, min(frames, 2), height, width)
+    chunks, counted = part.decode_stream(z), []
+    for _ in range(z.shape[2]):
+        counted.append(_count(lambda: next(chunks)))
+    return counted[0] + (frames - 1) * counted[-1] if frames > 1 else counted[0]
+
+
+def _encode(part: nn.Module, request: ResolvedRequest) -> float:
+    assert isinstance(part, VideoVAE)
+    stride = part.config.temporal_stride
+    some = min(request.num_frames, 1 + stride)
+    counted = _count(lambda: part.encode(torch.zeros(1, 3, some, request.height, request.width)))
+    return counted * request.num_frames / some
+
+
+def _vae_bytes(spec: ModelSpec, request: ResolvedRequest, encode: bool) -> float:
+    """Return about what the widest layers hold of one chunk: six tensors at full size."""
+    vae = spec.vae
+    width = vae.encoder_dim if encode else vae.decoder_dim * vae.dim_mult[0]
+    frames = vae.temporal_stride if not encode else request.num_frames
+    cells = frames * request.height * request.width / vae.patch_size**2
+    return 6 * 4 * cells * width
+
+
+def _enlarge(part: VideoUpsampler, request: ResolvedRequest) -> float:
+    """Return the operations of all passes over all frames that the model makes."""
+    height, width, total = request.height, request.width, 0.0
+    scale = part.config.scale
+    while height < request.out_height or width < request.out_width:
+        total += _count(partial(part, torch.zeros(1, 3, 1, height, width))) * request.num_frames
+        height, width = height * scale, width * scale
+    return total
+
+
+def measured_rate(device: torch.device, dtype: torch.dtype, seconds: float = 0.3) -> float:
+    """Return the multiplications and additions a second of large matrix products."""
+    side = 1024 if device.type == "cpu" else 8192
+    a, b = (torch.ones(side, side, dtype=dtype, device=device) for _ in range(2))
+
+    def wait() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    torch.mm(a, b)
+    wait()
+    start, repeats = perf_counter(), 0
+    while perf_counter() - start < seconds:
+        torch.mm(a, b)
+        wait()
+        repeats += 1
+    return 2.0 * side**3 * repeats / (perf_counter() - start)
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Return the free bytes of a GPU; None for a processor, which maps its weights from files."""
+    if device.type != "cuda":
+        return None
+    return int(torch.cuda.mem_get_info(device)[0])
+
+
+def as_text(plan: Plan) -> str:
+    """Return a plan as one line."""
+    parts = ", ".join(f"{s.name} {_time(s.seconds)}" for s in plan.stages if s.seconds >= 0.5)
+    size = plan.device_bytes / 1e9
+    how = {"resident": "all of it there", "stages": "one part at a time", "stream": "by blocks"}
+    return f"about {_time(plan.seconds)} ({parts}); {size:.1f} GB on the device, {how[plan.fit]}"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
+
+
+def as_dict(plan: Plan) -> dict[str, Any]:
+    """Return a plan as JSON has it: seconds, bytes, and operations of every stage."""
+    return {
+        "seconds": plan.seconds,
+        "fit": plan.fit,
+        "device_bytes": plan.device_bytes,
+        "weight_bytes": plan.weight_bytes,
+        "device_bytes_by_fit": {
+            rung: max(stage.on_device(rung, plan.weight_bytes) for stage in plan.stages)
+            for rung in STRATEGIES
+        },
+        "stages": [
+            {
+                "name": stage.name,
+                "operations": stage.operations,
+                "seconds": stage.seconds,
+                "device_bytes": stage.on_device(plan.fit, plan.weight_bytes),
+            }
+            for stage in plan.stages
+        ],
+    }

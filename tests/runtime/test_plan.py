@@ -1,0 +1,113 @@
+"""Plans against published figures, and against what is really computed."""
+
+import json
+
+import pytest
+import torch
+
+from kineograph import cli
+from kineograph.presets import PRESETS, TINY
+from kineograph.request import GenerationRequest, resolve
+from kineograph.runtime.plan import as_dict, as_text, make_plan, measured_rate
+from kineograph.weights.folder import random_parts
+
+
+def planned(name, *, memory=None, fit=None, rate=1e15, dtype=torch.bfloat16, **fields):
+    spec = PRESETS[name]
+    fields |= {way: "a.png" for way in spec.needs}
+    request = resolve(GenerationRequest("a ball", **fields), spec)
+    return make_plan(spec, request, dtype=dtype, rate=rate, memory=memory, fit=fit)
+
+
+def operations(plan):
+    return {stage.name: stage.operations / 1e12 for stage in plan.stages}
+
+
+@pytest.mark.parametrize(
+    ("name", "resolution", "forward", "decode"),
+    [
+        # Worked out by hand from the published configs; embeddings and head are left out here.
+        ("wan2.1-t2v-1.3b", "480p", 283.0, 275),
+        ("wan2.1-t2v-14b", "720p", 6523.4, 639),
+        ("wan2.1-t2v-14b", "480p", 1678.4, 275),
+        ("wan2.2-ti2v-5b", "720p", 517.0, 2011),
+    ],
+)
+def test_operations_are_those_of_the_published_shapes(name, resolution, forward, decode):
+    plan = planned(name, resolution=resolution)
+    found = operations(plan)
+    evaluations = 2 * PRESETS[name].steps
+    assert found["denoise"] / evaluations == pytest.approx(forward, rel=2e-3)
+    assert found["decode"] == pytest.approx(decode, rel=2e-3)
+    assert set(found) == {"text", "denoise", "decode"}
+
+
+def test_weights_are_counted_as_they_are_held():
+    plan = planned("wan2.1-t2v-1.3b")
+    of = {stage.name: stage for stage in plan.stages}
+    # 1.419e9 parameters in bfloat16, but for norms, modulation and the embedding of noise.
+    assert of["denoise"].weight_bytes == pytest.approx(2 * 1.419e9, rel=0.03)
+    assert of["decode"].weight_bytes == pytest.approx(4 * 126.9e6, rel=0.01)
+    parts = random_parts(TINY)
+    exact = sum(w.numel() * 4 for p in parts.values() for w in p.state_dict().values())
+    assert planned("tiny", dtype=torch.float32).weight_bytes == exact
+
+
+def test_the_first_rung_that_fits_is_taken_and_the_last_one_if_none_does():
+    sizes = as_dict(planned("wan2.1-t2v-14b"))["device_bytes_by_fit"]
+    assert sizes["resident"] > sizes["stages"] > sizes["stream"]
+    for fit, size in sizes.items():
+        assert planned("wan2.1-t2v-14b", memory=round(1.2 * size)).fit == fit
+    assert planned("wan2.1-t2v-14b", memory=round(0.5 * sizes["stream"])).fit == "stream"
+    assert planned("wan2.1-t2v-14b", memory=10**9, fit="stages").fit == "stages"
+    assert planned("wan2.1-t2v-14b").fit == "resident"  # a processor maps its weights
+
+
+def test_time_falls_with_the_rate_and_rises_with_what_is_asked():
+    base = planned("wan2.2-i2v-a14b", resolution="480p")
+    assert [stage.name for stage in base.stages] == ["text", "encode", "denoise", "decode"]
+    assert planned("wan2.2-i2v-a14b", resolution="480p", rate=2e15).seconds == pytest.approx(
+        base.seconds / 2
+    )
+    half = planned("wan2.2-i2v-a14b", resolution="480p", steps=20)
+    assert operations(half)["denoise"] == pytest.approx(operations(base)["denoise"] / 2)
+    free = planned("wan2.2-i2v-a14b", resolution="480p", guidance_scale=1.0)
+    assert operations(free)["denoise"] == pytest.approx(operations(base)["denoise"] / 2)
+    seen = planned("wan2.1-flf2v-14b")
+    assert [stage.name for stage in seen.stages][:3] == ["text", "image", "encode"]
+
+
+def test_an_upsampler_counts_for_every_frame_that_is_delivered():
+    small = operations(planned("small", resolution="256"))["enlarge"]
+    large = operations(planned("small"))["enlarge"]
+    assert large == pytest.approx(5 * small, rel=0.01)  # a second pass of four times the pixels
+    slow = operations(planned("small", fps=12))["enlarge"]
+    assert large == pytest.approx(2 * slow)
+
+
+def test_a_plan_is_one_line_and_json():
+    plan = planned("wan2.1-t2v-1.3b", memory=8_000_000_000)
+    text = as_text(plan)
+    assert text.startswith("about 57 s (denoise 57 s") and text.endswith("device, by blocks")
+    assert json.loads(json.dumps(as_dict(plan)))["stages"][1]["name"] == "denoise"
+
+
+def test_the_rate_is_that_of_matrix_products():
+    assert 1e9 < measured_rate(torch.device("cpu"), torch.float32, 0.05) < 1e14
+
+
+def test_the_command_prints_a_table_and_refuses(capsys):
+    words = ["plan", "--model", "wan2.1-i2v-14b-480p", "--memory", "24", "--rate", "165"]
+    assert cli.main(words) == 0
+    out = capsys.readouterr().out
+    assert "denoise" in out and "by blocks" in out
+    assert cli.main(["plan", "--model", "nano", "--json", "--rate", "1"]) == 0
+    assert json.loads(capsys.readouterr().out)["fit"] == "resident"
+    for words, message in (
+        (["--memory", "0"], "'0' is not allowed; a number above 0"),
+        (["--model", "giant"], "unknown model 'giant'"),
+        (["--device", "tpu"], "device 'tpu'"),
+        (["--resolution", "8k"], "resolution '8k'"),
+    ):
+        assert cli.main(["plan", *words]) == 2
+        assert message in capsys.readouterr().err
