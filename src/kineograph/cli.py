@@ -98,8 +98,7 @@ def generate(args: argparse.Namespace) -> None:
     """Make a video from a sentence."""
     names = [field.name for field in fields(GenerationRequest)]
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-    if "keyframes" in given:
-        given["keyframes"] = tuple(given["keyframes"])
+    given = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
     if args.sidecar is not None:
         request = changed(request_from_sidecar(args.sidecar), given)
     elif args.prompt is None:

@@ -10,7 +10,7 @@ height, w width, l context tokens, d context channels.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -42,7 +42,14 @@ from kineograph.nn.embed import SIGMA_SCALE
 from kineograph.request import ResolvedRequest
 from kineograph.runtime.residence import Residence, Strategy
 from kineograph.spec import FrameSize, ModelSpec
-from kineograph.ways import AFTER_LATENTS, BEFORE_LATENTS, LOOP_LATENTS, latent_place
+from kineograph.ways import (
+    AFTER_LATENTS,
+    BEFORE_LATENTS,
+    LOOP_LATENTS,
+    latent_place,
+    split_lora,
+)
+from kineograph.weights.adapters import Attached, read_adapter
 from kineograph.weights.folder import open_parts, spec_of
 
 COMPANIONS = ("upsampler", "interpolator")  # small, and at work beside the VAE: always there
@@ -65,6 +72,7 @@ class Pipeline:
     dtype: torch.dtype  # of the arithmetic; below float32 by autocast
     hashes: Mapping[str, str]  # sha256 of every file that decides the frames
     residence: Residence  # where the weights are meanwhile
+    adapted: tuple[Attached, ...] = ()  # what changes the transformers at present
 
     def working(self, kind: str) -> AbstractContextManager[object]:
         """Return the context in which a part works, its weights on the device."""
@@ -113,6 +121,35 @@ def load(
         parts.spec, vae, dit, low_dit, text, image, tokenizer, upsampler, interpolator, device,
         dtype, parts.hashes, Residence(main, device, fit),
     )  # fmt: skip
+
+
+def adapt(pipeline: Pipeline, loras: Sequence[str], merge: bool = False) -> Pipeline:
+    """Return a pipeline whose transformers are changed by these adapters and by no others.
+
+    Entries are those of `GenerationRequest.lora`; none takes all off again. With `merge` they are
+    added to the weights, which makes a step no dearer but takes memory.
+
+    Raises:
+        WeightsError: a file is damaged or for another model.
+    """
+    experts: dict[str, VideoDiT] = {"high": pipeline.dit}
+    if pipeline.low_dit is not None:
+        experts["low"] = pipeline.low_dit
+    wanted = {
+        name: [
+            (read_adapter(path, dit, second=name == "low"), scale)
+            for path, scale, expert in map(split_lora, loras)
+            if expert in ("", name)
+        ]
+        for name, dit in experts.items()
+    }
+    old = pipeline.residence
+    old.close()
+    for attached in pipeline.adapted:
+        attached.detach()
+    adapted = tuple(Attached(experts[name], some, merge) for name, some in wanted.items() if some)
+    residence = Residence(old.parts, old.device, old.strategy, old.always, old.tell)
+    return replace(pipeline, residence=residence, adapted=adapted)
 
 
 def default_dtype(spec: ModelSpec, device: torch.device) -> torch.dtype:

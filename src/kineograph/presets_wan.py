@@ -190,6 +190,34 @@ TI2V_5B = replace(
     hub=("Wan-AI/Wan2.2-TI2V-5B", "Wan-AI/Wan2.2-TI2V-5B-Diffusers"),
 )
 
+
+def _distilled(row: ModelSpec, resolution: str, hub: str) -> ModelSpec:
+    """Return a model that was taught to take four steps without guidance, by ModelTC/LightX2V."""
+    return replace(
+        row,
+        name=f"{row.name}-distill",
+        summary=f"{row.summary}; in four steps",
+        sizes=row.resolutions[resolution],
+        resolution=resolution,
+        other_sizes={},
+        steps=4,
+        shift=5.0,
+        guidance_scale=1.0,
+        solver="euler",
+        sigma_max=1.0,
+        whole_steps=False,
+        hub=(hub,),
+    )
+
+
+T2V_14B_DISTILL = _distilled(
+    T2V_14B, "480p", "lightx2v/Wan2.1-T2V-14B-StepDistill-CfgDistill"
+)
+I2V_14B_480P_DISTILL = _distilled(
+    I2V_14B_480P, "480p", "lightx2v/Wan2.1-I2V-14B-480P-StepDistill-CfgDistill-Lightx2v"
+)
+
 WAN = (
     T2V_1_3B, T2V_14B, I2V_14B_480P, I2V_14B_720P, FLF2V_14B, T2V_A14B, I2V_A14B, TI2V_5B,
+    T2V_14B_DISTILL, I2V_14B_480P_DISTILL,
 )  # fmt: skip

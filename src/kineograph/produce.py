@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import torch
 from jaxtyping import UInt8
@@ -21,7 +22,7 @@ from numpy import ndarray
 
 from kineograph.errors import RequestError
 from kineograph.flow.solvers import SamplerState
-from kineograph.generate import Pipeline, default_dtype, generate, load
+from kineograph.generate import Pipeline, adapt, default_dtype, generate, load
 from kineograph.inputs import check_inputs, fitted, join
 from kineograph.media.image import read_image
 from kineograph.media.output import check_output
@@ -128,6 +129,8 @@ def run(
                     fit = made.fit
                     on_event(Event("plan", message=as_text(made)))
                 pipeline = load(spec.name, where, fit=fit or "resident")
+                if clip.lora:
+                    pipeline = adapt(pipeline, clip.lora)
                 watch.lap("load")
             record = _make(pipeline, clip, watch, on_event, resume=resume)
             watch = Stopwatch()
@@ -156,7 +159,7 @@ def plan_for(
     """
     spec = spec_of(DEFAULT_MODEL if request.model is None else request.model)
     # What a model cannot do without costs the same whatever it shows.
-    missing = {name: "any.png" for name in spec.needs if not getattr(request, name)}
+    missing: dict[str, Any] = {n: "any.png" for n in spec.needs if not getattr(request, n)}
     clip = resolve(replace(request, output="plan.mp4", **missing), spec)
     return _plan(clip, spec, torch.device(device or default_device()), fit, memory, rate)
 

@@ -19,6 +19,7 @@ from kineograph.errors import RequestError, shown
 from kineograph.ways import (
     STRENGTH,
     check_controls,
+    check_loras,
     check_path,
     check_spec_ways,
     check_ways,
@@ -26,6 +27,7 @@ from kineograph.ways import (
     known_frames,
     split_camera,
     split_keyframe,
+    split_lora,
 )
 
 if TYPE_CHECKING:
@@ -125,6 +127,11 @@ class GenerationRequest:
     motion_speed: float | None = _option(
         "how fast things move, 0.25 to 4; 1 is normal", "X", 0.25, 4
     )
+    lora: tuple[str, ...] | None = _option(
+        "adapter (LoRA, safetensors) to change the model with, such as style.safetensors@0.8; "
+        "#high or #low behind it means one of two experts; may be given again",
+        "FILE@SCALE",
+    )
     count: int | None = _option(
         "number of clips, 1 to 16; each takes the next seed and its own file", "N", 1, 16
     )
@@ -186,6 +193,7 @@ class ResolvedRequest:
     strength: float | None
     camera: str | None
     motion_speed: float | None
+    lora: tuple[str, ...] | None
     count: int
     format: str
     output: str
@@ -203,7 +211,8 @@ class ResolvedRequest:
         """Return the files that are read besides the weights, each once."""
         pictures = [path for path, _ in self.pictures()]
         videos = [p for p in (self.before, self.after, self.video) if p is not None]
-        return list(dict.fromkeys(pictures + videos))
+        adapters = [split_lora(entry)[0] for entry in self.lora or ()]
+        return list(dict.fromkeys(pictures + videos + adapters))
 
     def pictures(self) -> list[tuple[str, int]]:
         """Return the pictures to pass through and the frame each is at, the first frame first."""
@@ -334,6 +343,7 @@ def resolve(
     check_ways(request)
     check_spec_ways(request, spec)
     check_controls(request, spec)
+    check_loras(request, spec)
     format, output = _resolve_output(request, num_frames)
     resolved = ResolvedRequest(
         prompt=prompt,
@@ -367,6 +377,7 @@ def resolve(
         strength=STRENGTH if request.video and request.strength is None else request.strength,
         camera=request.camera,
         motion_speed=request.motion_speed,
+        lora=request.lora or None,
         count=count,
         format=format,
         output=output,

@@ -21,6 +21,7 @@ BEFORE_LATENTS = 3  # latent frames that a clip shares with what comes before: h
 AFTER_LATENTS = 2  # and with what comes after
 LOOP_LATENTS = 2  # that lead from the end of a loop back to its beginning
 LONGEST = 1e6  # seconds: no clip is as long
+MAX_LORA = 10.0  # times that an adapter may count
 FASTEST = 10.0  # that a camera may be, in the units of its controls
 
 
@@ -111,6 +112,34 @@ def split_camera(text: str) -> dict[str, float]:
             raise RequestError(f"camera names {name.strip()!r} twice")
         found[name.strip()] = value
     return found
+
+
+def split_lora(entry: str) -> tuple[str, float, str]:
+    """Return the file, the scale and the expert (or "") of an adapter such as a.safetensors@0.8."""
+    rest, _, expert = entry.partition("#")
+    path, at, number = rest.rpartition("@")
+    if not at:
+        path, number = rest, "1"
+    try:
+        scale = float(number)
+    except ValueError:
+        scale = float("nan")
+    if not path or expert not in ("", "high", "low") or not abs(scale) <= MAX_LORA:
+        raise RequestError(
+            f"lora {shown(entry)} is not FILE, FILE@SCALE or FILE@SCALE#high (or #low), with a "
+            f"scale from {-MAX_LORA:g} to {MAX_LORA:g}"
+        )
+    return check_path("lora", path), scale, expert
+
+
+def check_loras(request: GenerationRequest, spec: ModelSpec) -> None:
+    """Refuse adapters that are written wrong, or for an expert that a model has not."""
+    for entry in request.lora or ():
+        _, _, expert = split_lora(entry)
+        if expert and not spec.boundary:
+            raise RequestError(
+                f"lora {shown(entry)} is for one of two experts; {spec.name} has but one"
+            )
 
 
 def latent_place(frame: int, stride: int) -> int:

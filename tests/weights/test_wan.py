@@ -230,7 +230,11 @@ def test_both_layouts_are_told_apart_and_open_to_identical_bits(name, saved, tmp
             assert torch.equal(again[key], weight), (kind, key)
 
 
-@pytest.mark.parametrize("name", [n for n in ROWS if "-14b" not in n or "i2v" in n or "flf" in n])
+# Of one shape and one way one is enough; distilled models have no solver that diffusers has.
+KINDS = [n for n in ROWS if n != "wan2.1-t2v-14b" and "distill" not in n and "720p" not in n]
+
+
+@pytest.mark.parametrize("name", KINDS)
 def test_the_clip_is_that_of_diffusers(name, saved, tmp_path):
     pipe, folder = saved(name)
     ours = load(str(folder), dtype=torch.float32)

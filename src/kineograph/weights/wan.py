@@ -181,7 +181,8 @@ def _build(kind: str, config: AnyConfig, plan: _Plan, dtype: torch.dtype) -> nn.
 def recognise(folder: WanFolder, rows: Mapping[str, ModelSpec]) -> str:
     """Return which of the models `rows` a folder's weights are of, told by their shapes.
 
-    Where several have the same shapes the folder's name decides, then their order. Raises
+    Where several have the same shapes it is the one whose name shares most words with the
+    folder's, the first of them if that says nothing. Raises
     `WeightsError` where it is none of them.
     """
     found = {n: info.shape for n, (_, info) in part_tensors(folder.files["dit"]).items()}
@@ -199,5 +200,4 @@ def recognise(folder: WanFolder, rows: Mapping[str, ModelSpec]) -> str:
     if not same:
         raise WeightsError(f"{folder.path} holds weights of none of: {', '.join(rows)}")
     told = folder.path.resolve().name.lower()
-    size = [n for n in same if n.rsplit("-", 1)[-1] in told]
-    return (size or same)[0]
+    return max(same, key=lambda name: sum(word in told for word in name.split("-")))
