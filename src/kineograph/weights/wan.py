@@ -94,9 +94,16 @@ def open_wan(
     modules = {}
     for kind, config in configs.items():
         wide = torch.float32 if kind == "vae" and spec.float_vae else dtype
-        modules[kind] = _build(KINDS.get(kind, kind), config, plans[kind], wide)
+        modules[kind] = _build(kind, config, plans[kind], wide)
     files = [path for kind in configs for path in folder.files[kind]]
     return modules, files
+
+
+def open_part(
+    kind: str, config: AnyConfig, folder: WanFolder, dtype: torch.dtype
+) -> nn.Module:
+    """Build one part, as `open_wan` builds all of them."""
+    return _build(kind, config, _plan(kind, config, folder), dtype)
 
 
 @dataclass(frozen=True)
@@ -156,7 +163,7 @@ def _check_shape(
 
 
 def _build(kind: str, config: AnyConfig, plan: _Plan, dtype: torch.dtype) -> nn.Module:
-    module = skeleton(kind, config)
+    module = skeleton(KINDS.get(kind, kind), config)
     files: dict[Path, Any] = {
         path: safe_open(path, framework="pt") for path, _ in sorted(set(plan.places.values()))
     }
