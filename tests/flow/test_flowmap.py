@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
 
-from kineograph.flow.flowmap import STEP, draw_ends, map_target
+from kineograph.flow.flowmap import LIMIT, STEP, draw_ends, map_target
 from kineograph.flow.path import expand_sigma
 
 STD = 0.6  # of the data; noise has 1
@@ -164,3 +166,21 @@ def test_ends_repeat_with_their_generator_and_the_share_does_not_move_the_others
     moved = (one != none).all(1)
     assert torch.equal(one[~moved], none[~moved]) and torch.equal(one[moved], sigma[moved])
     assert 10 < int(moved.sum()) < 54
+
+
+def test_a_network_that_changes_wildly_bends_the_target_within_a_limit():
+    x, velocity = draw(0), draw(1)
+    s, e = levels(0.8), levels(0.1)
+
+    def wild(x: Tensor, sigma: Tensor, to: Tensor) -> Tensor:
+        return 1e4 * expand_sigma(sigma, x) * torch.ones_like(x)
+
+    bend = map_target(wild, x, velocity, s, e) - velocity
+
+    def size(y: Tensor) -> Tensor:
+        return y.square().mean((1, 3, 4)).sqrt()
+
+    torch.testing.assert_close(size(bend), LIMIT * size(x))
+    assert (bend < 0).all()  # its direction stays
+    free = map_target(wild, x, velocity, s, e, limit=math.inf) - velocity
+    torch.testing.assert_close(free, torch.full_like(x, -0.7e4))

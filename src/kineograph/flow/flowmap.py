@@ -25,6 +25,7 @@ from kineograph.flow.path import expand_sigma
 
 MapFn = Callable[[Tensor, Tensor, Tensor], Tensor]
 """`(x: b c t h w, sigma: b t, to: b t) -> mean velocity: b c t h w`."""
+LIMIT = 2.0  # of what a target is off the slope, in sizes of what it is the slope at
 STEP = 0.005  # of sigma, between the evaluations that tell how u changes
 
 
@@ -36,11 +37,14 @@ def map_target(
     sigma: Float[Tensor, "b t"],
     to: Float[Tensor, "b t"],
     step: float = STEP,
+    limit: float = LIMIT,
 ) -> Float[Tensor, "b c t h w"]:
     """Return what the mean velocity from `sigma` to `to` has to be, by the network's own account.
 
     `velocity` is the slope at `x`: noise - x0, or that of a guided teacher. Where `to` equals
     `sigma` the target is the slope itself. Central differences, one-sided at the ends of [0, 1].
+    In each latent frame the target is off the slope by no more than `limit` times the size of
+    `x`: a network that changes too fast would otherwise teach itself to change faster.
     """
     above, below = (sigma + step).clamp_max(1.0), (sigma - step).clamp_min(0.0)
     # Below `to` there is no way left; the difference is then taken above alone.
@@ -49,7 +53,9 @@ def map_target(
     later = mean_velocity(x + expand_sigma(above - sigma, x) * velocity, above, to)
     earlier = mean_velocity(x + expand_sigma(below - sigma, x) * velocity, below, to)
     change = (later - earlier) / width.clamp_min(step / 4)
-    return velocity - expand_sigma(sigma - to, x) * change
+    bend = expand_sigma(sigma - to, x) * change
+    size, most = (y.square().mean((1, 3, 4), keepdim=True).sqrt() for y in (bend, x))
+    return velocity - bend * (limit * most / size.clamp_min(1e-12)).clamp_max(1.0)
 
 
 def draw_ends(
