@@ -10,23 +10,32 @@ Letters: n tokens, d channels.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from kineograph.models.dit import Block
+from kineograph.models.image import ImageBlock
+from kineograph.models.text import TextBlock
 from kineograph.models.upsampler import VideoUpsampler
 from kineograph.models.vae import VideoVAE
 from kineograph.nn.rope import rope_table
 from kineograph.request import ResolvedRequest
 from kineograph.runtime.residence import STRATEGIES, Strategy
-from kineograph.spec import DiTConfig, FrameSize, ModelSpec
+from kineograph.spec import (
+    DiTConfig,
+    FrameSize,
+    ImageConfig,
+    ModelSpec,
+    TextConfig,
+    UpsamplerConfig,
+)
 from kineograph.weights.files import skeleton
 from kineograph.weights.wan import WIDE
 
@@ -98,50 +107,52 @@ def make_plan(
 
     Without `fit` the first rung that is expected to do is chosen, or the last one.
     """
-    fake = FakeTensorMode()
-    with fake:
-        parts = _parts(spec)
+    parts = _parts(spec)
     width = {kind: 4 if kind == "vae" and spec.float_vae else dtype.itemsize for kind in parts}
     bytes_of = {kind: weight_bytes(part, width[kind]) for kind, part in parts.items()}
+    least_of = {kind: least_bytes(part, width[kind]) for kind, part in parts.items()}
     size = FrameSize(request.height, request.width, request.out_height, request.out_width)
     latent = spec.latent_shape(size, request.num_frames)
     stages = []
 
     def add(name: str, kind: str, operations: float, other: float, times: float = 1) -> None:
-        least = least_bytes(parts[kind], width[kind])
         seconds = times * operations / (rate * SHARES[name])
         stages.append(
-            Stage(name, times * operations, seconds, bytes_of[kind], least, round(other))
+            Stage(
+                name, times * operations, seconds, bytes_of[kind], least_of[kind], round(other)
+            )
         )
 
     guided = request.guidance_scale != 1
-    with fake:
-        text = _count(lambda: _text(parts["text"]))
-        add("text", "text", text, PROMPT_TOKENS * spec.text.dim * 16, 1 + guided)
+    with FakeTensorMode():
+        add("text", "text", _text(spec.text), PROMPT_TOKENS * spec.text.dim * 16, 1 + guided)
+        vae = skeleton("vae", spec.vae, "cpu").requires_grad_(False)
+        assert isinstance(vae, VideoVAE)
         if request.pictures() or request.before or request.after or request.video:
-            if "image" in parts:
-                side = parts["image"].config.image_size
-                picture = torch.zeros(1, 3, side, side)
-                add("image", "image", _count(lambda: parts["image"](picture)), side * side * 200)
-            # Encoding takes about as much as decoding, of a smaller network.
-            add("encode", "vae", _encode(parts["vae"], request), _vae_bytes(spec, request, True))
+            if spec.image is not None:
+                side = spec.image.image_size
+                add("image", "image", _image(spec.image), side * side * 200)
+            add("encode", "vae", _encode(vae, request), _vae_bytes(spec, request, True))
         evaluations = request.steps * EVALUATIONS.get(request.solver, 1) * (1 + guided)
         step, other = _denoise(spec.dit, latent, dtype.itemsize)
         add("denoise", "dit", step, other, evaluations)
-        add("decode", "vae", _decode(parts["vae"], latent), _vae_bytes(spec, request, False))
-        if "upsampler" in parts:
-            enlarged = request.times_fps * _enlarge(parts["upsampler"], request)
+        add("decode", "vae", _decode(vae, latent), _vae_bytes(spec, request, False))
+        if spec.upsampler is not None:
+            enlarged = request.times_fps * _enlarge(spec.upsampler, request)
             add("enlarge", "upsampler", enlarged, 4 * request.out_height * request.out_width * 50)
-    total = sum(bytes_of.values())
-    plan = Plan(tuple(stages), total, fit or "resident", memory)
-    if fit is not None:
-        return plan
+    plan = Plan(tuple(stages), sum(bytes_of.values()), "resident", memory)
+    return fitted(plan, memory) if fit is None else replace(plan, fit=fit)
+
+
+def fitted(plan: Plan, memory: int | None) -> Plan:
+    """Return a plan within some memory (bytes): on the first rung that will do, or the last."""
+    plan = replace(plan, memory=memory)
     chosen = next((rung for rung in STRATEGIES if plan.fits(rung)), STRATEGIES[-1])
-    return Plan(plan.stages, total, chosen, memory)
+    return replace(plan, fit=chosen)
 
 
 def _parts(spec: ModelSpec) -> dict[str, Any]:
-    """Return skeletons of a model's parts by kind."""
+    """Return skeletons of a model's parts by kind, which take no memory."""
     configs: dict[str, Any] = {
         "vae": spec.vae, "dit": spec.dit, "low_dit": spec.dit if spec.boundary else None,
         "text": spec.text, "image": spec.image, "upsampler": spec.upsampler,
@@ -149,7 +160,7 @@ def _parts(spec: ModelSpec) -> dict[str, Any]:
     }  # fmt: skip
     kinds = {"low_dit": "dit"}
     return {
-        kind: skeleton(kinds.get(kind, kind), config, "cpu").eval().requires_grad_(False)
+        kind: skeleton(kinds.get(kind, kind), config)
         for kind, config in configs.items()
         if config is not None
     }
@@ -187,10 +198,18 @@ def _count(run: Callable[[], Any]) -> float:
     return float(counter.get_total_flops())
 
 
-def _text(part: nn.Module) -> Tensor:
-    ids = torch.zeros(1, PROMPT_TOKENS, dtype=torch.long)
-    out: Tensor = part(ids, torch.ones(1, PROMPT_TOKENS, dtype=torch.bool))
-    return out
+def _text(config: TextConfig) -> float:
+    """Count the encoding of a prompt: one block, as often as there are any."""
+    block = TextBlock(config)
+    x = torch.zeros(1, PROMPT_TOKENS, config.dim)
+    places = torch.zeros(PROMPT_TOKENS, PROMPT_TOKENS, dtype=torch.long)
+    mask = torch.ones(1, PROMPT_TOKENS, dtype=torch.bool)
+    return config.num_layers * _count(lambda: block(x, places, mask))
+
+
+def _image(config: ImageConfig) -> float:
+    block = ImageBlock(config)
+    return config.num_layers * _count(lambda: block(torch.zeros(1, config.tokens, config.dim)))
 
 
 def _denoise(
@@ -210,9 +229,8 @@ def _denoise(
     return config.num_layers * once, float(other)
 
 
-def _decode(part: nn.Module, latent: tuple[int, int, int, int]) -> float:
+def _decode(part: VideoVAE, latent: tuple[int, int, int, int]) -> float:
     """Count the first two chunks of a clip; every later one costs what the second does."""
-    assert isinstance(part, VideoVAE)
     channels, frames, height, width = latent
     z = torch.zeros(1, channels, min(frames, 2), height, width)
     chunks, counted = part.decode_stream(z), []
@@ -221,8 +239,7 @@ def _decode(part: nn.Module, latent: tuple[int, int, int, int]) -> float:
     return counted[0] + (frames - 1) * counted[-1] if frames > 1 else counted[0]
 
 
-def _encode(part: nn.Module, request: ResolvedRequest) -> float:
-    assert isinstance(part, VideoVAE)
+def _encode(part: VideoVAE, request: ResolvedRequest) -> float:
     stride = part.config.temporal_stride
     some = min(request.num_frames, 1 + stride)
     counted = _count(lambda: part.encode(torch.zeros(1, 3, some, request.height, request.width)))
@@ -238,10 +255,10 @@ def _vae_bytes(spec: ModelSpec, request: ResolvedRequest, encode: bool) -> float
     return 6 * 4 * cells * width
 
 
-def _enlarge(part: VideoUpsampler, request: ResolvedRequest) -> float:
+def _enlarge(config: UpsamplerConfig, request: ResolvedRequest) -> float:
     """Return the operations of all passes over all frames that the model makes."""
     height, width, total = request.height, request.width, 0.0
-    scale = part.config.scale
+    part, scale = VideoUpsampler(config), config.scale
     while height < request.out_height or width < request.out_width:
         total += _count(partial(part, torch.zeros(1, 3, 1, height, width))) * request.num_frames
         height, width = height * scale, width * scale
