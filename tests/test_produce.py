@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from kineograph import produce
-from kineograph.errors import RequestError
+from kineograph.errors import RequestError, WeightsError
 from kineograph.flow.solvers import load_state
 from kineograph.generate import generate, load
 from kineograph.inputs import fitted
@@ -524,3 +524,10 @@ def test_at_twice_the_rate_an_interrupted_run_goes_on_to_the_same_frames(finer):
     run(request, resume=True)
     run(replace(request, output="whole/"))
     assert np.array_equal(written("x"), written("whole"))
+
+
+def test_that_open_weights_are_not_here_is_said_before_anything_else(here):
+    events = []
+    with pytest.raises(WeightsError, match=r"not here; .*published as Wan-AI/Wan2.1-T2V-1.3B"):
+        run(GenerationRequest("a ball", model="wan2.1-t2v-1.3b"), on_event=events.append)
+    assert events == [] and list(here.iterdir()) == []

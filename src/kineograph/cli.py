@@ -193,7 +193,7 @@ def models(args: argparse.Namespace) -> None:
             f"{name} (default)" if name == DEFAULT_MODEL else name,
             f"{row['parameters'] / 1e6:.1f} M" if here else "-",
             f"{row['bytes'] / 1e6:.1f} MB" if here else "-",
-            f"{row['durations'][0]:g} to {row['durations'][-1]:g} s",
+            f"{row['durations'][0]:.2g} to {row['durations'][-1]:.2g} s",
             next(f"{size} at {ratio}" for ratio, size in row["sizes"].items()),
             row["licence"],
             "here" if here else f"not here: {row['source']}",

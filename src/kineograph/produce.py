@@ -35,7 +35,7 @@ from kineograph.runtime.residence import Strategy
 from kineograph.sidecar import Sidecar, sidecar_path, write_sidecar
 from kineograph.spec import ModelSpec
 from kineograph.ways import AFTER_LATENTS, BEFORE_LATENTS
-from kineograph.weights.folder import spec_of
+from kineograph.weights.folder import locate, spec_of
 from kineograph.weights.header import sha256
 from kineograph.weights.partial import (
     Keeper,
@@ -111,6 +111,7 @@ def run(
     """
     spec = spec_of(DEFAULT_MODEL if request.model is None else request.model)
     clips = _resolve(request, spec, resume=resume).clips()
+    locate(spec.name)  # or say at once that the weights are not here
     records = [finished(clip) if resume else None for clip in clips]
     for clip, record in zip(clips, records, strict=True):
         if record is None:

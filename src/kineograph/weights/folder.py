@@ -145,9 +145,11 @@ def locate(name: str) -> Path:
     for folder in (folder / name for folder in tried for name in names):
         if (folder / wanted).exists() or (spec.hub and find_wan(folder)):
             return folder
+    published = f"; published as {' and '.join(spec.hub)}" if spec.hub else ""
     raise WeightsError(
         f"the weights of {name} ({spec.source}) are not here; looked in "
-        f"{', '.join(str(folder / name) for folder in tried)} (more folders: {MODELS_VARIABLE})"
+        f"{', '.join(str(folder / name) for folder in tried)} (more folders: "
+        f"{MODELS_VARIABLE}{published})"
     )
 
 
