@@ -23,7 +23,7 @@ from typing import Any
 
 PARTS = ("dit", "vae-2.1", "vae-2.2")
 # Latent frames, height and width of small clips.
-SHAPES = {"dit": (3, 20, 32), "vae-2.1": (3, 16, 24), "vae-2.2": (2, 8, 12)}
+SHAPES = {"dit": (3, 20, 32), "vae-2.1": (3, 20, 32), "vae-2.2": (2, 8, 12)}
 REPEATS = 2
 SIDES = ("ours", "diffusers")
 

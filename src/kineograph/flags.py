@@ -54,9 +54,7 @@ def add_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=at_least(1), metavar="N", help="CPU threads to use (default: all cores)"
     )
-    parser.add_argument(
-        "--device", metavar="NAME", help="cpu, cuda or cuda:N (default: a GPU where there is one)"
-    )
+    _add_device(parser)
     parser.add_argument(
         "--fit",
         choices=FITS,
@@ -77,9 +75,7 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
             parser.add_argument(
                 flag, type=kind_of(field), metavar=option.metavar, help=option.help
             )
-    parser.add_argument(
-        "--device", metavar="NAME", help="cpu, cuda or cuda:N (default: a GPU where there is one)"
-    )
+    _add_device(parser)
     parser.add_argument(
         "--memory", type=above_zero, metavar="GB", help="plan for a GPU with so much free memory"
     )
@@ -93,6 +89,12 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
         "--fit", choices=FITS, help="how much of the model shall be on the device at a time"
     )
     parser.add_argument("--json", action="store_true", help="print the plan as JSON")
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--device", metavar="NAME", help="cpu, cuda or cuda:N (default: a GPU where there is one)"
+    )
 
 
 def above_zero(text: str) -> float:

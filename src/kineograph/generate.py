@@ -41,7 +41,7 @@ from kineograph.nn.causal import ConvCache
 from kineograph.nn.embed import SIGMA_SCALE
 from kineograph.request import ResolvedRequest
 from kineograph.runtime.residence import Residence, Strategy
-from kineograph.spec import FrameSize, ModelSpec
+from kineograph.spec import ModelSpec, size_of
 from kineograph.ways import (
     AFTER_LATENTS,
     BEFORE_LATENTS,
@@ -194,7 +194,7 @@ def denoise(
     pipeline: Pipeline,
     request: ResolvedRequest,
     conditioning: Conditioning,
-    negative: Float[Tensor, "1 l d"],
+    negative: Float[Tensor, "b l d"],
     state: SamplerState,
     on_step: Callable[[SamplerState], None] = lambda state: None,
 ) -> SamplerState:
@@ -291,11 +291,6 @@ def _singly(
     chunks: Iterable[UInt8[ndarray, "_t h w 3"]],
 ) -> Iterator[UInt8[ndarray, "h w 3"]]:
     return (frame for chunk in chunks for frame in chunk)
-
-
-def size_of(request: ResolvedRequest) -> FrameSize:
-    """Return the sizes that a clip is made and delivered at."""
-    return FrameSize(request.height, request.width, request.out_height, request.out_width)
 
 
 def initial_noise(pipeline: Pipeline, request: ResolvedRequest) -> Float[Tensor, "1 c t h w"]:

@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from kineograph.spec import DiTConfig, FrameSize, ImageConfig, ModelSpec, TextConfig, VaeConfig
+from kineograph.spec import (
+    ASPECT_RATIOS,
+    DiTConfig,
+    FrameSize,
+    ImageConfig,
+    ModelSpec,
+    TextConfig,
+    VaeConfig,
+)
 
 # Wan's own default; the models know it, and it is a parameter of theirs rather than a text.
 NEGATIVE = (
@@ -51,22 +59,22 @@ VAE_22 = VaeConfig(
 # fmt: on
 
 
-def _sizes(**by_ratio: tuple[int, int]) -> dict[str, FrameSize]:
+def _sizes(by_ratio: dict[str, tuple[int, int]]) -> dict[str, FrameSize]:
     """Return frame sizes, nothing cut, from widths and heights; the upright ones are added."""
     sizes: dict[str, FrameSize] = {}
-    for name, (width, height) in by_ratio.items():
-        a, b = name.removeprefix("r").split("_")
-        sizes[f"{a}:{b}"] = FrameSize(height, width, height, width)
-        if a != b and a != "21":
-            sizes[f"{b}:{a}"] = FrameSize(width, height, width, height)
+    for ratio, (width, height) in by_ratio.items():
+        sizes[ratio] = FrameSize(height, width, height, width)
+        upright = ":".join(reversed(ratio.split(":")))
+        if upright in ASPECT_RATIOS:
+            sizes[upright] = FrameSize(width, height, width, height)
     return sizes
 
 
 # 16:9 and 9:16 are the originals' own; the others have as many pixels, as their models of
 # pictures make them.
-P480 = _sizes(r16_9=(832, 480), r1_1=(624, 624), r4_3=(720, 544), r21_9=(960, 416))
-P720 = _sizes(r16_9=(1280, 720), r1_1=(960, 960), r4_3=(1104, 832), r21_9=(1472, 624))
-P704 = _sizes(r16_9=(1280, 704), r1_1=(928, 928), r4_3=(1088, 832), r21_9=(1440, 608))
+P480 = _sizes({"16:9": (832, 480), "1:1": (624, 624), "4:3": (720, 544), "21:9": (960, 416)})
+P720 = _sizes({"16:9": (1280, 720), "1:1": (960, 960), "4:3": (1104, 832), "21:9": (1472, 624)})
+P704 = _sizes({"16:9": (1280, 704), "1:1": (928, 928), "4:3": (1088, 832), "21:9": (1440, 608)})
 
 DIT_14B = DiTConfig(dim=5120, ffn_dim=13824, num_heads=40, num_layers=40)
 

@@ -111,8 +111,9 @@ def run(
     """
     spec = spec_of(DEFAULT_MODEL if request.model is None else request.model)
     clips = _resolve(request, spec, resume=resume).clips()
-    locate(spec.name)  # or say at once that the weights are not here
     records = [finished(clip) if resume else None for clip in clips]
+    if None in records:
+        locate(spec.name)  # or say at once that the weights are not here
     for clip, record in zip(clips, records, strict=True):
         if record is None:
             _refuse_early(clip, spec)

@@ -443,8 +443,7 @@ def _choice(name: str, given: str | None, default: str, allowed: Any) -> str:  #
 
 
 def _default_ratio(spec: ModelSpec) -> str:
-    square = spec.world_version is not None or not spec.hub
-    return "1:1" if square and "1:1" in spec.sizes else next(iter(spec.sizes))
+    return "1:1" if "1:1" in spec.sizes and not spec.hub else next(iter(spec.sizes))
 
 
 def _resolve_frames(request: GenerationRequest, spec: ModelSpec) -> int:

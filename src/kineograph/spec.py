@@ -7,9 +7,12 @@ and refuse before any weight is read.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from kineograph.ways import WAYS
+
+if TYPE_CHECKING:
+    from kineograph.request import ResolvedRequest
 
 ASPECT_RATIOS = ("16:9", "9:16", "1:1", "4:3", "3:4", "21:9")
 
@@ -227,3 +230,8 @@ class ModelSpec:
     def allowed_frames(self) -> list[int]:
         """Return every clip length that this model makes."""
         return list(range(self.min_frames, self.max_frames + 1, self.vae.temporal_stride))
+
+
+def size_of(request: ResolvedRequest) -> FrameSize:
+    """Return the sizes that a clip is made and delivered at."""
+    return FrameSize(request.height, request.width, request.out_height, request.out_width)

@@ -8,10 +8,15 @@ import torch
 from torch import nn
 
 from kineograph import generate as gen
+from kineograph.flags import FITS
 from kineograph.request import GenerationRequest, resolve
 from kineograph.runtime.residence import STRATEGIES, Residence
 
 CPU = torch.device("cpu")
+
+
+def test_the_flag_names_every_rung():
+    assert FITS == STRATEGIES
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 diffusers' own pipelines are the reference: what they save, we read; what they make, we make.
 """
 
+import hashlib
 import json
 import pickle
 from dataclasses import replace
@@ -34,6 +35,7 @@ from kineograph.presets import PRESETS
 from kineograph.request import GenerationRequest, resolve
 from kineograph.spec import FrameSize, ImageConfig, TextConfig
 from kineograph.weights import folder as folders
+from kineograph.weights import header
 from kineograph.weights.files import save_tensors
 from kineograph.weights.folder import open_parts, package_folder, spec_of
 from kineograph.weights.keymaps import IMAGE_TO_WAN, rename, vae_to_wan
@@ -465,3 +467,17 @@ def test_a_model_takes_the_ways_in_that_it_learnt():
     assert (small.guidance_scale, small.low_guidance_scale) == (4.0, 3.0)
     large = resolve(GenerationRequest("a ball", guidance_scale=2.0), TRUE["wan2.2-t2v-a14b"])
     assert (large.width, large.height, large.low_guidance_scale) == (1280, 720, 2.0)
+
+
+def test_the_hash_of_a_large_file_is_kept_for_other_processes(tmp_path, monkeypatch):
+    path = tmp_path / "large"
+    path.write_bytes(b"weights")
+    monkeypatch.setattr(header, "LARGE", 7)
+    wanted = hashlib.sha256(b"weights").hexdigest()
+    assert header.sha256(path) == wanted
+    monkeypatch.setattr(header, "_HASHES", {})  # as another process has it
+    monkeypatch.setattr(header.hashlib, "file_digest", lambda *_: pytest.fail("read again"))
+    assert header.sha256(path) == wanted
+    monkeypatch.undo()
+    path.write_bytes(b"others")
+    assert header.sha256(path) == hashlib.sha256(b"others").hexdigest()

@@ -24,13 +24,12 @@ from numpy import ndarray
 from kineograph.evaluate.judges import Judges, Reading, read_videos, to_side
 from kineograph.evaluate.pool import fingerprint, through_vae
 from kineograph.evaluate.suites import Prompt
-from kineograph.flow.sigmas import make_sigmas
-from kineograph.flow.solvers import sample, start
+from kineograph.flow.solvers import start
 from kineograph.generate import (
     Pipeline,
     decode,
+    denoise,
     encode_prompt,
-    guided_velocity,
     initial_noise,
     to_frames,
     with_controls,
@@ -246,10 +245,8 @@ def generate_batch(
     negative = with_controls(pipeline, encode_prompt(pipeline, asked[0].negative_prompt))
     negative = negative.expand_as(context)
     noise = torch.cat([initial_noise(pipeline, r) for r in asked])
-    sigmas = make_sigmas(spec.steps, spec.shift)
-    conditioning = Conditioning(context)
-    velocity = guided_velocity(pipeline, conditioning, negative, spec.guidance_scale, sigmas)
-    *_, last = sample(velocity, start(noise, spec.solver), sigmas)
+    begun = start(noise, spec.solver)
+    last = denoise(pipeline, asked[0], Conditioning(context), negative, begun)
     video = torch.cat(list(decode(pipeline, last.x)), 2)
     size = spec.sizes[aspect_ratio]
     return [to_frames(clip[None], size.height, size.width) for clip in video]

@@ -30,11 +30,11 @@ from kineograph.request import ResolvedRequest
 from kineograph.runtime.residence import STRATEGIES, Strategy
 from kineograph.spec import (
     DiTConfig,
-    FrameSize,
     ImageConfig,
     ModelSpec,
     TextConfig,
     UpsamplerConfig,
+    size_of,
 )
 from kineograph.weights.files import skeleton
 from kineograph.weights.wan import WIDE
@@ -42,7 +42,7 @@ from kineograph.weights.wan import WIDE
 CPU = torch.device("cpu")
 PROMPT_TOKENS = 64  # of a usual prompt
 # Of the rate of matrix products, what whole parts reach: attention, norms and convolutions are
-# slower. Measured by benchmarks/plan.py.
+# slower. Guesses until they are measured.
 SHARES = {
     "text": 0.5, "image": 0.5, "encode": 0.35, "denoise": 0.5, "decode": 0.35, "enlarge": 0.35,
 }  # fmt: skip
@@ -111,8 +111,7 @@ def make_plan(
     width = {kind: 4 if kind == "vae" and spec.float_vae else dtype.itemsize for kind in parts}
     bytes_of = {kind: weight_bytes(part, width[kind]) for kind, part in parts.items()}
     least_of = {kind: least_bytes(part, width[kind]) for kind, part in parts.items()}
-    size = FrameSize(request.height, request.width, request.out_height, request.out_width)
-    latent = spec.latent_shape(size, request.num_frames)
+    latent = spec.latent_shape(size_of(request), request.num_frames)
     stages = []
 
     def add(name: str, kind: str, operations: float, other: float, times: float = 1) -> None:

@@ -52,7 +52,7 @@ def layer_names(module: nn.Module) -> dict[str, str]:
     """Return our name of each layer by every name that a file may have for it."""
     names: dict[str, str] = {}
     for name, child in module.named_modules():
-        if not any(True for _ in child.parameters(recurse=False)):
+        if next(child.parameters(recurse=False), None) is None:
             continue
         theirs = new_name(f"{name}.", DIT_TO_DIFFUSERS).removesuffix(".")
         for other in (name, theirs):

@@ -23,7 +23,7 @@ from kineograph.presets import PRESETS, get_preset
 from kineograph.request import GenerationRequest, check_ranges
 from kineograph.spec import ModelSpec
 from kineograph.weights.header import CONFIGS, Header, read_header, sha256, shown
-from kineograph.weights.layouts import WanFolder, find_wan
+from kineograph.weights.layouts import find_wan
 
 if TYPE_CHECKING:
     import torch
@@ -65,13 +65,13 @@ def spec_of(name: str) -> ModelSpec:
         return get_preset(name)
     wan = _wan_in(folder)
     if wan is not None:
-        return replace(PRESETS[wan[0]], name=name)
+        return replace(PRESETS[wan], name=name)
     preset, defaults = _told_by(folder)
     return replace(PRESETS[preset], name=name, **defaults)
 
 
-def _wan_in(folder: Path) -> tuple[str, WanFolder] | None:
-    """Return the row that a folder of open weights is of, and what is in it; None if it is not."""
+def _wan_in(folder: Path) -> str | None:
+    """Return the row that a folder of open weights is of; None if it is no such folder."""
     if (folder / MODEL).exists():
         return None
     found = find_wan(folder)
@@ -80,7 +80,7 @@ def _wan_in(folder: Path) -> tuple[str, WanFolder] | None:
     from kineograph.weights.wan import recognise
 
     rows = {name: spec for name, spec in PRESETS.items() if spec.hub}
-    return recognise(found, rows), found
+    return recognise(found, rows)
 
 
 def _told_by(folder: Path) -> tuple[str, dict[str, Any]]:

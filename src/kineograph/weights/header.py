@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass, fields
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from kineograph.errors import WeightsError
+from kineograph.media.files import atomic_write
 from kineograph.spec import (
     AnyConfig,
     DiTConfig,
@@ -40,6 +42,8 @@ MAX_SIZE = 1 << 20  # of any number in a config: width, vocabulary, length
 DEPTHS = ("num_layers", "num_blocks", "num_res_blocks")  # each layer holds a tensor at least
 MAYBE_NONE = ("num_controls", "image_dim", "image_positions", "control_channels")  # 0 is allowed
 SHOWN_CHARS = 160
+CACHE_VARIABLE = "KINEOGRAPH_CACHE"
+LARGE = 256 << 20  # bytes of a file whose hash is worth keeping
 SCALE = ".row_scale"  # ends the name of the scales of a weight in 8 bits (`packing.py`)
 
 
@@ -191,18 +195,39 @@ def shown(value: object) -> str:
     return text if len(text) <= SHOWN_CHARS else text[: SHOWN_CHARS - 3] + "..."
 
 
+def cache_folder() -> Path:
+    """Return the folder for what can be made again."""
+    told = os.environ.get(CACHE_VARIABLE)
+    if told:
+        return Path(told)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "kineograph"
+
+
 _HASHES: dict[tuple[str, int, int], str] = {}
 
 
 def sha256(path: str | Path) -> str:
-    """Return the SHA-256 of a file in hex; remembered while the file's time and size stay."""
+    """Return the SHA-256 of a file in hex; remembered while the file's time and size stay.
+
+    That of a large file, which takes long, is remembered in the cache for other processes too.
+    """
     path = Path(path).absolute()
     try:
         stat = path.stat()
         key = (str(path), stat.st_mtime_ns, stat.st_size)
         if key not in _HASHES:
-            with path.open("rb") as file:
-                _HASHES[key] = hashlib.file_digest(file, "sha256").hexdigest()
+            note = cache_folder() / "hashes" / hashlib.sha256(repr(key).encode()).hexdigest()
+            large = stat.st_size >= LARGE
+            if large and note.exists():
+                _HASHES[key] = note.read_text()
+            else:
+                with path.open("rb") as file:
+                    _HASHES[key] = hashlib.file_digest(file, "sha256").hexdigest()
+                if large:
+                    note.parent.mkdir(parents=True, exist_ok=True)
+                    with atomic_write(note) as file:
+                        file.write(_HASHES[key].encode())
     except OSError as error:
         raise WeightsError(f"cannot read {path}: {error.strerror or error}") from None
     return _HASHES[key]

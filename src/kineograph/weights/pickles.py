@@ -7,8 +7,6 @@ lies in the cache, named by the file's own hash, and is mapped rather than read.
 
 from __future__ import annotations
 
-import json
-import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -17,20 +15,8 @@ import torch
 from torch import Tensor
 
 from kineograph.errors import WeightsError
-from kineograph.media.files import atomic_write
 from kineograph.weights.files import save_tensors
-from kineograph.weights.header import sha256, shown
-
-CACHE_VARIABLE = "KINEOGRAPH_CACHE"
-
-
-def cache_folder() -> Path:
-    """Return the folder for what can be made again."""
-    told = os.environ.get(CACHE_VARIABLE)
-    if told:
-        return Path(told)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "kineograph"
+from kineograph.weights.header import cache_folder, sha256, shown
 
 
 def read_pickle(path: Path) -> dict[str, Tensor]:
@@ -59,26 +45,9 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
 
 def converted(path: Path) -> Path:
     """Return a safetensors file with the same tensors under the same names, made if need be."""
-    folder = cache_folder() / "converted"
-    stat = path.stat()
-    key = [str(path.resolve()), stat.st_size, stat.st_mtime_ns]
-    folder.mkdir(parents=True, exist_ok=True)
-    note = folder / f"{path.stem}.json"
-    known = _noted(note, key)
-    digest = known or sha256(path)
+    folder, digest = cache_folder() / "converted", sha256(path)
     copy = folder / f"{path.stem}-{digest[:16]}.safetensors"
     if not copy.exists():
+        folder.mkdir(parents=True, exist_ok=True)
         save_tensors(copy, read_pickle(path), {"format": "pt", "source": digest})
-    if known is None:
-        with atomic_write(note) as file:
-            file.write(json.dumps({"file": key, "sha256": digest}).encode())
     return copy
-
-
-def _noted(note: Path, key: list[object]) -> str | None:
-    """Return the hash that was noted of a file, if it has not been changed since."""
-    try:
-        told = json.loads(note.read_text())
-        return str(told["sha256"]) if told["file"] == key else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import nn
 
 from kineograph.errors import WeightsError
 from kineograph.spec import AnyConfig, DiTConfig, ImageConfig, ModelSpec, TextConfig, VaeConfig
@@ -46,14 +47,7 @@ FLOATS = {
 QKV = ("q", "k", "v")
 
 
-@dataclass(frozen=True)
-class Piece:
-    """Where a weight of ours lies in a file: under one name, or in three pieces."""
-
-    names: tuple[str, ...]
-
-
-def table_of(kind: str, config: AnyConfig, layout: Layout) -> tuple[Table, str]:
+def table_of(config: AnyConfig, layout: Layout) -> tuple[Table, str]:
     """Return the names of a part's weights in a layout, and the pattern of those not used."""
     if isinstance(config, DiTConfig):
         return (DIT_TO_DIFFUSERS if layout == "diffusers" else []), r"^$"
@@ -65,8 +59,14 @@ def table_of(kind: str, config: AnyConfig, layout: Layout) -> tuple[Table, str]:
         if layout == "diffusers":
             return IMAGE_TO_TRANSFORMERS, image_unused_in_transformers(config)
         return IMAGE_TO_WAN, image_unused_in_wan(config)
-    assert isinstance(config, VaeConfig), f"no table for {kind}"
+    assert isinstance(config, VaeConfig), f"no table for {config}"
     return ([] if layout == "diffusers" else vae_to_wan(config)), r"^$"
+
+
+@lru_cache(maxsize=32)
+def shapes_of(kind: str, config: AnyConfig) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every weight of a part, by our names."""
+    return {k: tuple(w.shape) for k, w in skeleton(kind, config).state_dict().items()}
 
 
 def configs_of(spec: ModelSpec) -> dict[str, AnyConfig]:
@@ -110,7 +110,7 @@ def open_part(
 class _Plan:
     """Of a part: which weight comes from where."""
 
-    pieces: dict[str, Piece]  # by our name
+    pieces: dict[str, tuple[str, ...]]  # by our name: one elsewhere, or three
     places: dict[str, tuple[Path, str]]  # by a weight's name elsewhere: its file and name there
 
 
@@ -119,20 +119,19 @@ def _plan(kind: str, config: AnyConfig, folder: WanFolder) -> _Plan:
     paths = folder.files[kind]
     if paths[0].suffix == ".pth":
         paths = (converted(paths[0]),)
-    table, unused = table_of(kind, config, folder.layout)
+    table, unused = table_of(config, folder.layout)
     all_there = {n.removeprefix(OLD_PREFIX): (p, n, x) for n, (p, x) in part_tensors(paths).items()}
     found = {n: where for n, where in all_there.items() if used(n, unused)}
-    module = skeleton(KINDS.get(kind, kind), config)
     pieces, taken = {}, set()
-    for name, weight in module.state_dict().items():
+    for name, shape in shapes_of(KINDS.get(kind, kind), config).items():
         piece = _piece(new_name(name, table))
         pieces[name] = piece
-        for part in piece.names:
+        for part in piece:
             if part not in found:
                 more = "" if part == name else f" (our {name})"
                 raise WeightsError(f"{folder.files[kind][0]} lacks {shown(part)}{more}")
             taken.add(part)
-        _check_shape(folder.files[kind][0], piece, weight, found)
+        _check_shape(folder.files[kind][0], piece, shape, found)
     extra = sorted(found.keys() - taken)
     if extra:
         more = f" and {len(extra) - 1} more" if len(extra) > 1 else ""
@@ -140,19 +139,20 @@ def _plan(kind: str, config: AnyConfig, folder: WanFolder) -> _Plan:
     return _Plan(pieces, {name: (path, there) for name, (path, there, _) in found.items()})
 
 
-def _piece(name: str) -> Piece:
+def _piece(name: str) -> tuple[str, ...]:
     if ".qkv_proj." not in name:
-        return Piece((name,))
-    return Piece(tuple(name.replace(".qkv_proj.", f".{letter}_proj.") for letter in QKV))
+        return (name,)
+    return tuple(name.replace(".qkv_proj.", f".{letter}_proj.") for letter in QKV)
 
 
 def _check_shape(
-    path: Path, piece: Piece, weight: Tensor, found: Mapping[str, tuple[Path, str, TensorInfo]]
-) -> None:
-    wanted = [n for n in weight.shape if n != 1]
-    if len(piece.names) > 1:
-        wanted[0] //= len(piece.names)
-    for name in piece.names:
+    path: Path, piece: tuple[str, ...], shape: tuple[int, ...],
+    found: Mapping[str, tuple[Path, str, TensorInfo]],
+) -> None:  # fmt: skip
+    wanted = [n for n in shape if n != 1]
+    if len(piece) > 1:
+        wanted[0] //= len(piece)
+    for name in piece:
         info = found[name][2]
         if [n for n in info.shape if n != 1] != wanted:
             raise WeightsError(
@@ -170,7 +170,7 @@ def _build(kind: str, config: AnyConfig, plan: _Plan, dtype: torch.dtype) -> nn.
     state = {}
     for name, weight in module.state_dict().items():
         parts = []
-        for part in plan.pieces[name].names:
+        for part in plan.pieces[name]:
             path, there = plan.places[part]
             try:
                 parts.append(files[path].get_tensor(there))
@@ -189,18 +189,16 @@ def recognise(folder: WanFolder, rows: Mapping[str, ModelSpec]) -> str:
     """Return which of the models `rows` a folder's weights are of, told by their shapes.
 
     Where several have the same shapes it is the one whose name shares most words with the
-    folder's, the first of them if that says nothing. Raises
-    `WeightsError` where it is none of them.
+    folder's, the first of them if that says nothing. Raises `WeightsError` where it is none.
     """
     found = {n: info.shape for n, (_, info) in part_tensors(folder.files["dit"]).items()}
     same = []
     for name, spec in rows.items():
         if folder.experts != (2 if spec.boundary else 1):
             continue
-        table, _ = table_of("dit", spec.dit, folder.layout)
+        table, _ = table_of(spec.dit, folder.layout)
         wanted = {
-            new_name(k, table): tuple(w.shape)
-            for k, w in skeleton("dit", spec.dit).state_dict().items()
+            new_name(name, table): shape for name, shape in shapes_of("dit", spec.dit).items()
         }
         if wanted == found:
             same.append(name)
