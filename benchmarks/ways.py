@@ -24,9 +24,11 @@ from jaxtyping import UInt8
 from numpy import ndarray
 from PIL import Image
 
-from kineograph.generate import Pipeline, encode_video, generate, load
+from kineograph.decoding import encode_video
+from kineograph.generate import generate
 from kineograph.inputs import still
 from kineograph.media.video import open_writer
+from kineograph.pipeline import Pipeline, load
 from kineograph.produce import with_neighbours
 from kineograph.request import GenerationRequest, resolve
 from kineograph.train.clips import VALIDATION_SEED

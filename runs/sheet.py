@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kineograph.generate import generate, load
+from kineograph.generate import generate
 from kineograph.media.sheet import contact_sheet
+from kineograph.pipeline import load
 from kineograph.request import GenerationRequest, resolve
 
 PROMPTS = (

@@ -49,7 +49,7 @@ class FakeProduce(ModuleType):
         self.error: BaseException | None = None
         self.weights = {"dit.safetensors": "ab"}
 
-    def run(self, request, *, resume=False, preview=False, device=None, fit=None, on_event=None):
+    def run(self, request, *, resume=False, preview=False, options=None, on_event=None):
         self.calls.append(request)
         self.settings = {"resume": resume, "preview": preview}
         for event in self.events:

@@ -12,18 +12,21 @@ import pytest
 import torch
 from PIL import Image
 
+from kineograph import conditions, decoding
 from kineograph import generate as gen
+from kineograph import pipeline as pipelines
 from kineograph.errors import RequestError
 from kineograph.flow.path import add_noise
 from kineograph.flow.sigmas import make_sigmas
 from kineograph.flow.solvers import load_state, save_state
-from kineograph.generate import generate, load
+from kineograph.generate import generate
 from kineograph.inputs import first_frames, last_frames
 from kineograph.media.image import fit_image, read_image
 from kineograph.media.video import open_writer
 from kineograph.models.dit import control_rows
 from kineograph.models.interpolator import interpolated
 from kineograph.models.upsampler import VideoUpsampler
+from kineograph.pipeline import load
 from kineograph.presets import PRESETS, TINY
 from kineograph.request import GenerationRequest, resolve
 from kineograph.spec import InterpolatorConfig
@@ -138,7 +141,8 @@ def test_resumed_in_another_process_it_ends_in_the_same_bits(tiny, tmp_path, run
     code = (
         "import sys, json, numpy as np\n"
         "import torch; torch.set_num_threads(int(sys.argv[2]))\n"
-        "from kineograph.generate import load, generate\n"
+        "from kineograph.generate import generate\n"
+        "from kineograph.pipeline import load\n"
         "from kineograph.flow.solvers import load_state\n"
         "from kineograph.request import ResolvedRequest\n"
         "request = ResolvedRequest.from_dict(json.loads(sys.argv[1]))\n"
@@ -156,13 +160,12 @@ def test_a_first_image_is_kept_to_the_bit_and_opens_the_clip(tiny, tmp_path):
     request = asked(image=path)
     still = fit_image(read_image(path), 64, 64)
     states, frames = states_of(tiny, request)
-    mean, _ = tiny.vae.encode(still[None, :, None])
-    latent = tiny.vae.normalise(mean)
+    latent = latent_of(tiny, still[:, None])
     for state in states:
         assert torch.equal(state.x[:, :, :1], latent)
     assert not torch.equal(states[0].x[:, :, 1:], states[-1].x[:, :, 1:])
-    (first,) = gen.deliver(tiny, gen.decode(tiny, latent), 4)
-    assert np.array_equal(frames[:1], gen.to_frames(first, 256, 256))
+    (first,) = decoding.deliver(tiny, decoding.decode(tiny, latent), 4)
+    assert np.array_equal(frames[:1], decoding.to_frames(first, 256, 256))
     assert not np.array_equal(frames, frames_of(tiny, asked()))
 
 
@@ -171,9 +174,9 @@ def test_a_last_image_is_the_end_of_a_clip_of_itself(tiny, tmp_path):
     request = asked(num_frames=9, image=first, last_image=last, solver="heun")
     states, _ = states_of(tiny, request)
     still = fit_image(read_image(last), 64, 64)
-    mean, _ = tiny.vae.encode(still[None, :, None].expand(-1, -1, 5, -1, -1))
+    latent = latent_of(tiny, still[:, None].expand(-1, 5, -1, -1))
     x = states[-1].x
-    assert torch.equal(x[:, :, -1:], tiny.vae.normalise(mean)[:, :, -1:])
+    assert torch.equal(x[:, :, -1:], latent[:, :, -1:])
     assert torch.equal(x[:, :, 0], states[0].x[:, :, 0])
     assert not torch.equal(x[:, :, 1], states[0].x[:, :, 1])
     alone, _ = states_of(tiny, replace(request, image=None))
@@ -193,8 +196,7 @@ def video(path: Path, count: int, fps: int = 10) -> str:
 
 
 def latent_of(pipeline, frames):
-    mean, _ = pipeline.vae.encode(frames[None])
-    return pipeline.vae.normalise(mean)
+    return decoding.encode_video(pipeline, frames)
 
 
 SIZE = TINY.sizes["1:1"]
@@ -281,7 +283,7 @@ def test_at_full_strength_a_video_does_nothing(tiny, tmp_path):
 def test_at_the_least_strength_a_video_stays_close_to_itself(tiny, tmp_path):
     path = video(tmp_path / "a.mp4", 5)
     source = latent_of(tiny, first_frames(path, 5, 10, SIZE))
-    itself = np.concatenate(list(gen.frames_of(tiny, asked(), source))).astype(float)
+    itself = np.concatenate(list(decoding.frames_of(tiny, asked(), source))).astype(float)
 
     def off(strength):
         frames = frames_of(tiny, asked(video=path, strength=strength, steps=40))
@@ -303,7 +305,8 @@ def test_a_picture_can_be_changed(tiny, tmp_path):
         GenerationRequest(PROMPT, model="tiny", seed=7, video=path, strength=0.05, steps=40), TINY
     )
     still = fit_image(read_image(path), 64, 64)
-    itself = np.concatenate(list(gen.frames_of(tiny, request, latent_of(tiny, still[:, None]))))
+    latent = latent_of(tiny, still[:, None])
+    itself = np.concatenate(list(decoding.frames_of(tiny, request, latent)))
     frames = frames_of(tiny, request)
     assert frames.shape == (1, 256, 256, 3)
     assert np.abs(frames.astype(float) - itself).mean() < 3
@@ -336,7 +339,7 @@ def test_a_loop_leads_from_its_end_to_its_beginning(tiny):
     states, frames = states_of(tiny, request)
     whole = replace(request, loop=None, num_frames=17)
     first, shown = states_of(tiny, whole)
-    clip = torch.cat(list(gen.decode(tiny, first[-1].x)), 2)[0]
+    clip = torch.cat(list(decoding.decode(tiny, first[-1].x)), 2)[0]
     # Of the first part 14 frames are kept. The last nine go before the bridge, frames 1 to 8
     # come after it, and frame 0 is where it ends.
     x = states[-1].x
@@ -344,7 +347,7 @@ def test_a_loop_leads_from_its_end_to_its_beginning(tiny):
     assert torch.equal(x[:, :, :3], latent_of(tiny, clip[:, 5:14]))
     assert torch.equal(x[:, :, 5:], latent_of(tiny, clip[:, :9])[:, :, 1:])
     assert not torch.equal(x[:, :, 3:5], states[0].x[:, :, 3:5])
-    back = np.concatenate(list(gen.frames_of(tiny, request, x)))
+    back = np.concatenate(list(decoding.frames_of(tiny, request, x)))
     assert np.array_equal(frames[14:], back[9:16])
     # Both seams fade: a tenth more of the one with every frame.
     for i in range(5):
@@ -396,15 +399,16 @@ NONE = math.nan
     ],
 )
 def test_numbers_follow_the_context_in_their_units(steered, changes, values):
-    context = gen.encode_prompt(steered, PROMPT)
-    found = gen.with_controls(steered, context, steered_by(**changes))
+    context = conditions.encode_prompt(steered, PROMPT)
+    found = conditions.with_controls(steered, context, steered_by(**changes))
     assert torch.equal(found[:, : context.shape[1]], context)
     wanted = control_rows(torch.tensor([values]), context.shape[2])
     assert torch.allclose(found[:, context.shape[1] :], wanted)
 
 
 def test_the_negative_context_has_no_numbers(steered):
-    conditioning, negative = gen.condition(steered, steered_by(camera="pan=7", motion_speed=2.0))
+    request = steered_by(camera="pan=7", motion_speed=2.0)
+    conditioning, negative = conditions.condition(steered, request)
     none = control_rows(torch.full((1, 3), NONE), negative.shape[2])
     assert torch.equal(negative[:, -3:], none)
     assert conditioning.context.shape == negative.shape
@@ -412,8 +416,8 @@ def test_the_negative_context_has_no_numbers(steered):
 
 
 def test_a_model_without_controls_keeps_its_context(tiny):
-    context = gen.encode_prompt(tiny, PROMPT)
-    assert torch.equal(gen.with_controls(tiny, context, asked()), context)
+    context = conditions.encode_prompt(tiny, PROMPT)
+    assert torch.equal(conditions.with_controls(tiny, context, asked()), context)
 
 
 def test_numbers_reach_the_frames(steered):
@@ -432,7 +436,8 @@ def test_without_the_upsamplers_file_the_clip_is_enlarged(tiny):
     plain = replace(tiny, upsampler=None)
     frames = frames_of(plain, asked())
     assert frames.shape == (5, 256, 256, 3)
-    small = np.concatenate([gen.to_frames(v, 64, 64) for v in gen.decode(plain, _last(plain))])
+    decoded = decoding.decode(plain, _last(plain))
+    small = np.concatenate([decoding.to_frames(v, 64, 64) for v in decoded])
     shrunk = frames.reshape(5, 64, 4, 64, 4, 3).mean((2, 4))
     assert np.corrcoef(shrunk.ravel(), small.ravel())[0, 1] > 0.9
 
@@ -447,14 +452,14 @@ def test_an_upsampler_is_applied_again_until_the_clip_is_as_large_as_it_is_deliv
     twice = replace(tiny, upsampler=model, spec=replace(tiny.spec, upsampler=config))
     video = torch.rand(1, 3, 4, 8, 8, generator=generator) * 2 - 1
     for times in (1, 2, 4, 8):
-        found = torch.cat(list(gen.deliver(twice, video.split(2, 2), times)), 2)
+        found = torch.cat(list(decoding.deliver(twice, video.split(2, 2), times)), 2)
         assert found.shape == (1, 3, 4, 8 * times, 8 * times)
         wanted = video
         for _ in range(round(math.log2(times))):
             wanted = model(wanted)
         torch.testing.assert_close(found, wanted)
     with pytest.raises(AssertionError, match="never makes x3"):
-        next(gen.deliver(twice, [video], 3))
+        next(decoding.deliver(twice, [video], 3))
 
 
 def _last(pipeline):
@@ -493,12 +498,12 @@ def test_at_the_models_own_rate_frames_are_as_without_an_interpolator(finer, tin
 def test_frames_between_are_the_interpolators_and_are_enlarged_as_the_others(finer):
     request = asked_finer()
     state = states_of(finer, request)[0][-1]
-    video = torch.cat(list(gen.decode(finer, state.x)), 2)
+    video = torch.cat(list(decoding.decode(finer, state.x)), 2)
     fine = torch.cat(list(interpolated(finer.interpolator, [video])), 2)
     assert torch.equal(fine[:, :, ::2], video)
-    (wanted,) = gen.deliver(finer, [fine], 4)
+    (wanted,) = decoding.deliver(finer, [fine], 4)
     frames = frames_of(finer, request)
-    assert np.abs(frames - gen.to_frames(wanted, 256, 256).astype(int)).max() <= 1
+    assert np.abs(frames - decoding.to_frames(wanted, 256, 256).astype(int)).max() <= 1
 
 
 def test_without_the_interpolators_file_frames_between_are_means(finer):
@@ -525,7 +530,7 @@ def test_a_loop_at_twice_the_rate_leads_from_its_end_to_its_beginning(finer):
     request = asked_finer(num_frames=21, loop=True)
     states, frames = states_of(finer, request)
     _, shown = states_of(finer, replace(request, loop=None, num_frames=17))
-    back = np.concatenate(list(gen.frames_of(finer, request, states[-1].x)))
+    back = np.concatenate(list(decoding.frames_of(finer, request, states[-1].x)))
     assert (len(frames), len(shown), len(back)) == (42, 33, 49)
     # As at its own rate, every place doubled: 14 frames are kept, the bridge is one of 16.
     assert np.array_equal(frames[27:], back[17:32])
@@ -595,7 +600,7 @@ def test_half_precision_takes_a_model_for_it_and_a_processor_that_is_fast_at_it(
     monkeypatch, half, fast
 ):
     monkeypatch.setitem(PRESETS, "tiny", replace(TINY, half=half))
-    monkeypatch.setattr(gen, "fast_bfloat16", lambda device: fast)
+    monkeypatch.setattr(pipelines, "fast_bfloat16", lambda device: fast)
     assert load("tiny").dtype == (torch.bfloat16 if half and fast else torch.float32)
     for dtype in (torch.float32, torch.bfloat16):
         assert load("tiny", dtype=dtype).dtype == dtype
@@ -616,4 +621,4 @@ def test_a_processor_is_fast_at_half_precision_if_torch_says_so(monkeypatch, abl
         monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     else:
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able, raising=False)
-    assert gen.fast_bfloat16(torch.device("cpu")) is fast
+    assert pipelines.fast_bfloat16(torch.device("cpu")) is fast

@@ -14,10 +14,11 @@ from PIL import Image
 from kineograph import produce
 from kineograph.errors import RequestError, WeightsError
 from kineograph.flow.solvers import load_state
-from kineograph.generate import generate, load
+from kineograph.generate import generate
 from kineograph.inputs import fitted
 from kineograph.media.image import read_image
 from kineograph.media.video import open_writer, read_video
+from kineograph.pipeline import load
 from kineograph.presets import PRESETS, TINY
 from kineograph.produce import Event, run
 from kineograph.request import GenerationRequest, resolve

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import signal
 import sys
@@ -21,6 +22,7 @@ from kineograph.errors import KineographError, RequestError, WeightsError
 from kineograph.presets import DEFAULT_MODEL
 from kineograph.progress import progress, say
 from kineograph.request import GenerationRequest, changed
+from kineograph.runtime.options import RunOptions
 from kineograph.sidecar import read_sidecar, request_from_sidecar
 
 if TYPE_CHECKING:
@@ -109,13 +111,21 @@ def generate(args: argparse.Namespace) -> None:
         import torch
 
         torch.set_num_threads(args.threads)
-    from kineograph.produce import run
+    from kineograph import produce
 
+    options = _options(args)
     with progress() as on_event:
-        artifacts = run(
-            request, resume=args.resume, preview=args.preview, device=_device(args.device),
-            fit=args.fit, on_event=on_event,
-        )  # fmt: skip
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # torchrun says so
+            if args.preview:
+                raise RequestError("--preview shows nothing under torchrun; leave it out")
+            artifacts = produce.run_in_team(
+                request, resume=args.resume, options=options, on_event=on_event
+            )
+        else:
+            artifacts = produce.run(
+                request, resume=args.resume, preview=args.preview, options=options,
+                on_event=on_event,
+            )  # fmt: skip
     for artifact in artifacts:
         print(artifact.path)
         say(", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in artifact.timings.items()))
@@ -132,10 +142,9 @@ def plan(args: argparse.Namespace) -> None:
     given = {k: v for k, v in vars(args).items() if k in names and v is not None}
     made = plan_for(
         GenerationRequest("what it is of does not matter", **given),
-        device=_device(args.device),
+        options=_options(args),
         memory=None if args.memory is None else round(args.memory * 1e9),
         rate=None if args.rate is None else args.rate * 1e12,
-        fit=args.fit,
     )
     if args.json:
         print(json.dumps(as_dict(made), indent=2))
@@ -152,6 +161,12 @@ def plan(args: argparse.Namespace) -> None:
         )  # fmt: skip
     Console().print(table)
     print(as_text(made))
+
+
+def _options(args: argparse.Namespace) -> RunOptions:
+    """Return how a request is to be run, of the flags that a command has."""
+    given = {f.name: getattr(args, f.name) for f in fields(RunOptions) if hasattr(args, f.name)}
+    return RunOptions(**given | {"device": _device(args.device)})
 
 
 def _device(name: str | None) -> str | None:

@@ -4,6 +4,10 @@ A message names the value that was given and what is allowed; the command line
 prints it as one line and the service sends it as one JSON field.
 """
 
+from __future__ import annotations
+
+from collections.abc import Collection
+
 
 class KineographError(Exception):
     """The base of every error that a caller may want to catch."""
@@ -24,3 +28,11 @@ def shown(value: object) -> str:
     """Return a value as a message may show it, at most 60 characters."""
     text = repr(value)
     return text if len(text) <= SHOWN_CHARS else text[: SHOWN_CHARS - 3] + "..."
+
+
+def choice(name: str, given: str | None, default: str, allowed: Collection[str]) -> str:
+    """Return the value of a choice; a `RequestError` if it is none of those allowed."""
+    value = default if given is None else given
+    if value not in allowed:
+        raise RequestError(f"unknown {name} {shown(value)}; allowed: {', '.join(allowed)}")
+    return value

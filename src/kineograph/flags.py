@@ -10,6 +10,7 @@ from typing import Any
 
 from kineograph.presets import DEFAULT_MODEL
 from kineograph.request import GenerationRequest, kind_of, option_of
+from kineograph.runtime.options import ATTENTION, STRATEGIES, WEIGHTS
 from kineograph.spec import ASPECT_RATIOS
 
 # Those of train/stages.py.
@@ -17,7 +18,14 @@ STAGES = (
     "clips", "vae", "tokenizer", "text", "latents", "dit", "fewstep", "upsampler", "interpolator",
 )  # fmt: skip
 
-FITS = ("resident", "stages", "stream")  # those of runtime/residence.py
+
+# Of a request's fields, those whose flags have other names than they.
+NAMES = {
+    "prompt": ["prompt"],
+    "output": ["-o", "--output"],
+    "keyframes": ["--keyframe"],
+    "references": ["--reference"],
+}
 
 
 def add_generate(parser: argparse.ArgumentParser) -> None:
@@ -25,9 +33,7 @@ def add_generate(parser: argparse.ArgumentParser) -> None:
     for field in fields(GenerationRequest):
         option = option_of(field)
         flag = "--" + field.name.replace("_", "-")
-        names = {"prompt": ["prompt"], "output": ["-o", flag], "keyframes": ["--keyframe"]}.get(
-            field.name, [flag]
-        )
+        names = NAMES.get(field.name, [flag])
         kind = kind_of(field)
         settings: dict[str, Any] = {"type": kind, "metavar": option.metavar}
         if kind is bool:
@@ -57,10 +63,28 @@ def add_generate(parser: argparse.ArgumentParser) -> None:
     _add_device(parser)
     parser.add_argument(
         "--fit",
-        choices=FITS,
+        choices=STRATEGIES,
         help="how much of the model is on the device at a time: all of it (resident), one part "
-        "(stages), or one block (stream); default: by `kineo plan`; where memory runs out the "
-        "next one is taken up by itself",
+        "(stages), one block (stream), and the VAE in tiles besides (tiles); default: by `kineo "
+        "plan`; where memory runs out the next one is taken up by itself",
+    )
+    parser.add_argument(
+        "--attention",
+        choices=ATTENTION,
+        default="sdpa",
+        help="kernel of attention: torch's own (sdpa), or of a library that is installed",
+    )
+    _add_weights(parser)
+    parser.add_argument(
+        "--compile",
+        dest="compiled",
+        action="store_true",
+        help="compile the transformer's blocks first: pays for long runs",
+    )
+    parser.add_argument(
+        "--shard",
+        action="store_true",
+        help="under torchrun: each process holds a part of the transformer's weights",
     )
 
 
@@ -86,9 +110,19 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
         help="matrix products a second to reckon with, in 10^12 operations (default: measured)",
     )
     parser.add_argument(
-        "--fit", choices=FITS, help="how much of the model shall be on the device at a time"
+        "--fit", choices=STRATEGIES, help="how much of the model shall be on the device at a time"
     )
+    _add_weights(parser)
     parser.add_argument("--json", action="store_true", help="print the plan as JSON")
+
+
+def _add_weights(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--weights",
+        choices=WEIGHTS,
+        help="round the matrices of the text encoder and the transformers to 8 bits (torchao): "
+        "half the memory, a little less exact",
+    )
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:

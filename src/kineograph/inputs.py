@@ -18,7 +18,7 @@ from torch import Tensor
 from kineograph.errors import RequestError
 from kineograph.media.image import fit_image, read_image
 from kineograph.media.video import read_video
-from kineograph.request import PICTURE_ENDINGS, ResolvedRequest
+from kineograph.request import ResolvedRequest, is_picture
 from kineograph.spec import FrameSize, ModelSpec
 from kineograph.ways import AFTER_LATENTS, BEFORE_LATENTS
 
@@ -28,6 +28,27 @@ Picture = UInt8[ndarray, "h w 3"]
 def still(path: str, size: FrameSize) -> Float[Tensor, "3 h w"]:
     """Return a picture in [-1, 1] at the base size, its middle cut to the delivered ratio."""
     return _based(read_image(path), size)
+
+
+def whole(path: str, size: FrameSize) -> Float[Tensor, "3 h w"]:
+    """Return all of a picture in [-1, 1], as large as it fits in, on white."""
+    picture = read_image(path)
+    scale = min(size.height / picture.shape[0], size.width / picture.shape[1])
+    height, width = (max(1, round(scale * n)) for n in picture.shape[:2])
+    seen = fit_image(picture, height, width)
+    page = seen.new_ones(3, size.height, size.width)
+    top, left = (size.height - height) // 2, (size.width - width) // 2
+    page[:, top : top + height, left : left + width] = seen
+    return page
+
+
+def mask_frames(path: str, count: int, fps: int, size: FrameSize) -> Float[Tensor, "1 t h w"]:
+    """Return where a video, or a picture for all frames, is bright: 1 there, 0 elsewhere."""
+    if is_picture(path):
+        video = still(path, size)[:, None].expand(-1, count, -1, -1)
+    else:
+        video = first_frames(path, count, fps, size)
+    return (video.mean(0, keepdim=True) > 0).float()
 
 
 def _based(picture: Picture, size: FrameSize) -> Float[Tensor, "3 h2 w2"]:
@@ -44,7 +65,7 @@ def at_rate(path: str, fps: int) -> Iterator[Picture]:
 
     A picture, told by its ending, is a video of one frame.
     """
-    if path.lower().endswith(PICTURE_ENDINGS):
+    if is_picture(path):
         yield read_image(path)
         return
     with read_video(path) as video:
@@ -82,15 +103,19 @@ def _check_length(path: str, found: int, count: int, fps: int) -> None:
 
 def check_inputs(request: ResolvedRequest, spec: ModelSpec) -> None:
     """Refuse, before anything is computed, files that cannot be read or are too short."""
-    for path, _ in request.pictures():
+    for path in (*(path for path, _ in request.pictures()), *(request.references or ())):
         read_image(path)
     stride, fps = spec.vae.temporal_stride, request.fps
     for video, count in (
         (request.before, 1 + stride * (BEFORE_LATENTS - 1)),
         (request.after, 1 + stride * AFTER_LATENTS),
         (request.video, request.num_frames),
+        (request.control, request.num_frames),
+        (request.control_mask, request.num_frames),
     ):
-        if video is not None:
+        if video is not None and video == request.control_mask and is_picture(video):
+            read_image(video)
+        elif video is not None:
             found = sum(1 for _ in islice(at_rate(video, fps), count))
             _check_length(video, found, count, fps)
 

@@ -181,6 +181,28 @@ I2V_A14B = replace(
     hub=("Wan-AI/Wan2.2-I2V-A14B", "Wan-AI/Wan2.2-I2V-A14B-Diffusers"),
 )
 
+# Of the layers of its transformer every second, or fifth, is changed by the control video.
+VACE_1_3B = replace(
+    T2V_1_3B,
+    name="wan2.1-vace-1.3b",
+    summary="open weights, 2 billion parameters; text, a control video, pictures of reference",
+    dit=replace(DiTConfig(), control_layers=tuple(range(0, 30, 2)), control_channels=96),
+    shift=16.0,
+    ways=("control", "control_mask", "references"),
+    hub=("Wan-AI/Wan2.1-VACE-1.3B", "Wan-AI/Wan2.1-VACE-1.3B-diffusers"),
+)
+
+VACE_14B = replace(
+    VACE_1_3B,
+    name="wan2.1-vace-14b",
+    summary="open weights, 17 billion parameters; text, a control video, pictures of reference",
+    dit=replace(DIT_14B, control_layers=tuple(range(0, 40, 5)), control_channels=96),
+    sizes=P720,
+    resolution="720p",
+    other_sizes={"480p": P480},
+    hub=("Wan-AI/Wan2.1-VACE-14B", "Wan-AI/Wan2.1-VACE-14B-diffusers"),
+)
+
 TI2V_5B = replace(
     T2V_1_3B,
     name="wan2.2-ti2v-5b",
@@ -227,5 +249,6 @@ I2V_14B_480P_DISTILL = _distilled(
 
 WAN = (
     T2V_1_3B, T2V_14B, I2V_14B_480P, I2V_14B_720P, FLF2V_14B, T2V_A14B, I2V_A14B, TI2V_5B,
+    VACE_1_3B, VACE_14B,
     T2V_14B_DISTILL, I2V_14B_480P_DISTILL,
 )  # fmt: skip

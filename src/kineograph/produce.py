@@ -22,16 +22,18 @@ from numpy import ndarray
 
 from kineograph.errors import RequestError
 from kineograph.flow.solvers import SamplerState
-from kineograph.generate import Pipeline, adapt, default_dtype, generate, load
+from kineograph.generate import generate
 from kineograph.inputs import check_inputs, fitted, join
 from kineograph.media.image import read_image
 from kineograph.media.output import check_output
 from kineograph.media.preview import play
 from kineograph.media.video import open_writer, read_video
+from kineograph.pipeline import Pipeline, adapt, default_dtype, load
 from kineograph.presets import DEFAULT_MODEL
 from kineograph.request import GenerationRequest, ResolvedRequest, fresh_seed, resolve
+from kineograph.runtime.options import DEFAULT, RunOptions
+from kineograph.runtime.parallel import Team, join_team, leave_team
 from kineograph.runtime.plan import Plan, as_text, free_memory, make_plan, measured_rate
-from kineograph.runtime.residence import Strategy
 from kineograph.sidecar import Sidecar, sidecar_path, write_sidecar
 from kineograph.spec import ModelSpec
 from kineograph.ways import AFTER_LATENTS, BEFORE_LATENTS
@@ -92,14 +94,13 @@ def run(
     *,
     resume: bool = False,
     preview: bool = False,
-    device: str | None = None,
-    fit: Strategy | None = None,
+    options: RunOptions = DEFAULT,
     on_event: Callable[[Event], None] = lambda event: None,
 ) -> list[Artifact]:
     """Make the clips of a request: files, sidecars, and nothing half done.
 
-    `device` is a GPU where there is one, unless it is named; `fit` says how much of the model is
-    there at a time, by default what is planned to fit.
+    Under torchrun the processes make each clip together; the first one writes, and returns what
+    it wrote.
 
     What can be refused is refused before anything is computed. A clip's state lies beside its
     output while it is made; with `resume` such a state is taken up again, and clips that are
@@ -124,15 +125,7 @@ def run(
             on_event(Event("resume", message=f"{clip.output} is already complete"))
         else:
             if pipeline is None:
-                on_event(Event("load"))
-                where = torch.device(device or default_device())
-                if spec.hub or where.type != "cpu":
-                    made = _plan(clip, spec, where, fit)
-                    fit = made.fit
-                    on_event(Event("plan", message=as_text(made)))
-                pipeline = load(spec.name, where, fit=fit or "resident")
-                if clip.lora:
-                    pipeline = adapt(pipeline, clip.lora)
+                pipeline = _open(clip, spec, options, on_event)
                 watch.lap("load")
             record = _make(pipeline, clip, watch, on_event, resume=resume)
             watch = Stopwatch()
@@ -144,13 +137,80 @@ def run(
     return artifacts
 
 
+def run_in_team(
+    request: GenerationRequest,
+    *,
+    resume: bool = False,
+    options: RunOptions = DEFAULT,
+    on_event: Callable[[Event], None] = lambda event: None,
+) -> list[Artifact]:
+    """Make the clips of a request together with the other processes that torchrun started.
+
+    As `run` does; what memory runs out of is not made up for here. Only the first process reads
+    and writes states and files, speaks, and returns what it wrote.
+
+    Raises:
+        RequestError: as `run`, or the processes do not fit the model.
+    """
+    spec = spec_of(DEFAULT_MODEL if request.model is None else request.model)
+    locate(spec.name)
+    kind = torch.device(options.device or default_device()).type
+    scale = spec.guidance_scale if request.guidance_scale is None else request.guidance_scale
+    team = join_team(kind, guided=scale != 1, heads=spec.dit.num_heads)
+    try:
+        tell = on_event if team.writes else _silent
+        clips = team.share(_resolve(request, spec, resume=resume).clips() if team.writes else [])
+        records = [finished(clip) if resume else None for clip in clips] if team.writes else []
+        todo = team.share([i for i, record in enumerate(records) if record is None])
+        for i in todo:
+            _refuse_early(clips[i], spec)
+        artifacts = [
+            Artifact(Path(clip.output), sidecar_path(clip), record.timings)
+            for clip, record in zip(clips, records, strict=False)
+            if record is not None
+        ]
+        pipeline, watch = None, Stopwatch()
+        for clip in (clips[i] for i in todo):
+            if pipeline is None:
+                pipeline = _open(clip, spec, options, tell, team)
+                watch.lap("load")
+            made = _make(pipeline, clip, watch, tell, resume=resume)
+            watch = Stopwatch()
+            artifacts.append(Artifact(Path(clip.output), sidecar_path(clip), made.timings))
+        return artifacts if team.writes else []
+    finally:
+        leave_team()
+
+
+def _silent(event: Event) -> None:
+    """Say nothing: another process speaks."""
+
+
+def _open(
+    clip: ResolvedRequest,
+    spec: ModelSpec,
+    options: RunOptions,
+    on_event: Callable[[Event], None],
+    team: Team | None = None,
+) -> Pipeline:
+    """Load the model of a clip as it fits the machine, and put its adapters on."""
+    on_event(Event("load"))
+    options = replace(options, device=options.device or default_device())
+    where = torch.device(options.device or "cpu")
+    if spec.hub or where.type != "cpu":
+        made = _plan(clip, spec, where, options)
+        options = replace(options, fit=made.fit)
+        on_event(Event("plan", message=as_text(made)))
+    pipeline = load(spec.name, options=options, team=team)
+    return adapt(pipeline, clip.lora) if clip.lora else pipeline
+
+
 def plan_for(
     request: GenerationRequest,
     *,
-    device: str | None = None,
+    options: RunOptions = DEFAULT,
     memory: int | None = None,
     rate: float | None = None,
-    fit: Strategy | None = None,
 ) -> Plan:
     """Return what a clip will cost, without opening a weight.
 
@@ -163,11 +223,12 @@ def plan_for(
     # What a model cannot do without costs the same whatever it shows.
     missing: dict[str, Any] = {n: "any.png" for n in spec.needs if not getattr(request, n)}
     clip = resolve(replace(request, output="plan.mp4", **missing), spec)
-    return _plan(clip, spec, torch.device(device or default_device()), fit, memory, rate)
+    device = torch.device(options.device or default_device())
+    return _plan(clip, spec, device, options, memory, rate)
 
 
 def _plan(
-    clip: ResolvedRequest, spec: ModelSpec, device: torch.device, fit: Strategy | None = None,
+    clip: ResolvedRequest, spec: ModelSpec, device: torch.device, options: RunOptions,
     memory: int | None = None, rate: float | None = None,
 ) -> Plan:  # fmt: skip
     dtype = default_dtype(spec, device)
@@ -177,7 +238,8 @@ def _plan(
         dtype=dtype,
         rate=measured_rate(device, dtype) if rate is None else rate,
         memory=free_memory(device) if memory is None else memory,
-        fit=fit,
+        fit=options.fit,
+        rounded=options.weights is not None,
     )
 
 
@@ -225,9 +287,16 @@ def _make(
         "threads": str(torch.get_num_threads()),
         "dtype": str(pipeline.dtype).removeprefix("torch."),
         "device": pipeline.device.type,
+        **pipeline.options.told(),
     }
+    team = pipeline.team
+    if team is not None:
+        made_on["processes"] = f"{team.mesh.size(0)} x {team.mesh.size(1)}"
     warnings = _warnings(pipeline, clip)
-    partial = take_up(clip, inputs) if resume else None
+    writes = team is None or team.writes
+    partial = take_up(clip, inputs) if resume and writes else None
+    if team is not None:
+        partial = team.share(partial)
     if partial is not None:
         where = f"going on after step {partial.state.index} of {clip.steps}"
         on_event(Event("resume", message=where))
@@ -244,24 +313,29 @@ def _make(
 
     def on_step(state: SamplerState) -> None:
         watch.lap("condition" if keeper.state is None else "denoise")
-        keeper.keep(state)
+        if writes:
+            keeper.keep(state)
         on_event(Event("denoise", state.index, clip.steps))
 
     on_event(Event("condition"))
     try:
         state = None if partial is None else partial.state
         frames = generate(pipeline, clip, state=state, on_step=on_step)
-        _write(with_neighbours(frames, clip, pipeline.spec), clip, watch, on_event)
+        if writes:
+            _write(with_neighbours(frames, clip, pipeline.spec), clip, watch, on_event)
+        else:
+            next(frames)  # as far as the clip is made together: frames are the writer's work
     except BaseException:
         with suppress(RequestError):  # what stopped the run is the news, not this
-            keeper.save()
+            keeper.save()  # nothing where another process keeps the state
         raise
     watch.seconds["total"] = sum(watch.seconds.values())
     record = Record(
         clip, watch.seconds, dict(pipeline.hashes), warnings, images=images, made_on=made_on
     )
-    write_sidecar(sidecar_path(clip), record)
-    partial_path(clip).unlink(missing_ok=True)
+    if writes:
+        write_sidecar(sidecar_path(clip), record)
+        partial_path(clip).unlink(missing_ok=True)
     return record
 
 

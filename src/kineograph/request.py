@@ -7,20 +7,17 @@ The help of each field is the help of its flag.
 
 from __future__ import annotations
 
-import os
-import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import Field, asdict, dataclass, field, fields, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kineograph.errors import RequestError, shown
+from kineograph.errors import RequestError, choice, shown
+from kineograph.outputs import renamed, resolve_output
 from kineograph.ways import (
     STRENGTH,
     check_controls,
     check_loras,
-    check_path,
     check_spec_ways,
     check_ways,
     is_plain_text,
@@ -34,12 +31,14 @@ if TYPE_CHECKING:
     from kineograph.spec import ModelSpec
 
 SOLVERS = ("euler", "heun", "multistep", "unipc")
-# png is a folder of numbered pictures, image one picture: a clip of one frame
-FORMATS = ("mp4", "webm", "gif", "png", "image")
-ENDINGS = {".mp4": "mp4", ".webm": "webm", ".gif": "gif", ".png": "image"}  # a folder has none
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 MAX_SEED = 2**63 - 1  # what torch.Generator takes
-SLUG_CHARS = 60
+
+# Fields that a model's row says nothing about.
+AS_THEY_ARE = (
+    "image", "last_image", "keyframes", "before", "after", "loop", "video", "control",
+    "control_mask", "references", "camera", "motion_speed", "lora", "step_cache", "guidance_every",
+)  # fmt: skip
 
 RequestT = TypeVar("RequestT", "GenerationRequest", "ResolvedRequest")
 
@@ -119,6 +118,20 @@ class GenerationRequest:
     strength: float | None = _option(
         "how far --video is changed, 0.05 to 1 (all of it anew); default 0.6", "X", 0.05, 1
     )
+    control: str | None = _option(
+        "video that says what happens where: depth, poses, lines, or the clip itself to be "
+        "changed in parts (VACE models)",
+        "VIDEO",
+    )
+    control_mask: str | None = _option(
+        "video, or a picture for all frames, that is bright where --control is made anew", "MASK"
+    )
+    control_scale: float | None = _option(
+        "how much --control counts, 0 to 2; default 1", "X", 0, 2
+    )
+    references: tuple[str, ...] | None = _option(
+        "picture of somebody or something to appear (VACE models); may be given again", "FILE"
+    )
     camera: str | None = _option(
         "how the camera moves, in numbers: horizontal, vertical and depth in m/s, pan, tilt, roll "
         "and orbit in deg/s, zoom in 1/s, such as pan=7,zoom=-0.1; what is not named stands",
@@ -131,6 +144,16 @@ class GenerationRequest:
         "adapter (LoRA, safetensors) to change the model with, such as style.safetensors@0.8; "
         "#high or #low behind it means one of two experts; may be given again",
         "FILE@SCALE",
+    )
+    step_cache: float | None = _option(
+        "leave out evaluations where the velocity is expected to have changed by less than this "
+        "share of itself, such as 0.1; default: evaluate all",
+        "X",
+        0.001,
+        1,
+    )
+    guidance_every: int | None = _option(
+        "evaluate the negative prompt at every N-th step alone, 1 (all) to 8", "N", 1, 8
     )
     count: int | None = _option(
         "number of clips, 1 to 16; each takes the next seed and its own file", "N", 1, 16
@@ -191,9 +214,15 @@ class ResolvedRequest:
     loop: bool | None
     video: str | None
     strength: float | None
+    control: str | None
+    control_mask: str | None
+    control_scale: float | None
+    references: tuple[str, ...] | None
     camera: str | None
     motion_speed: float | None
     lora: tuple[str, ...] | None
+    step_cache: float | None
+    guidance_every: int | None
     count: int
     format: str
     output: str
@@ -209,8 +238,9 @@ class ResolvedRequest:
 
     def inputs(self) -> list[str]:
         """Return the files that are read besides the weights, each once."""
-        pictures = [path for path, _ in self.pictures()]
-        videos = [p for p in (self.before, self.after, self.video) if p is not None]
+        pictures = [*(path for path, _ in self.pictures()), *(self.references or ())]
+        sources = (self.before, self.after, self.video, self.control, self.control_mask)
+        videos = [path for path in sources if path is not None]
         adapters = [split_lora(entry)[0] for entry in self.lora or ()]
         return list(dict.fromkeys(pictures + videos + adapters))
 
@@ -333,7 +363,7 @@ def resolve(
     negative = spec.negative_prompt if request.negative_prompt is None else request.negative_prompt
     resolution = _resolve_resolution(request, spec)
     sizes = spec.resolutions[resolution]
-    ratio = _choice("aspect ratio", request.aspect_ratio, _default_ratio(spec), sizes)
+    ratio = choice("aspect ratio", request.aspect_ratio, _default_ratio(spec), sizes)
     size = sizes[ratio]
     num_frames = _resolve_frames(request, spec)
     count = 1 if request.count is None else request.count
@@ -344,7 +374,9 @@ def resolve(
     check_spec_ways(request, spec)
     check_controls(request, spec)
     check_loras(request, spec)
-    format, output = _resolve_output(request, num_frames)
+    solver = choice("solver", request.solver, spec.solver, SOLVERS)
+    _check_shortcuts(request, solver)
+    format, output = resolve_output(request.prompt, request.output, request.format, num_frames)
     resolved = ResolvedRequest(
         prompt=prompt,
         negative_prompt=_check_text("negative prompt", negative, spec.max_prompt_chars),
@@ -365,25 +397,25 @@ def resolve(
             spec.guidance_scale if request.guidance_scale is None else request.guidance_scale
         ),
         low_guidance_scale=_resolve_low_guidance(request, spec),
-        solver=_choice("solver", request.solver, spec.solver, SOLVERS),
+        solver=solver,
         shift=spec.shift if request.shift is None else request.shift,
-        image=request.image,
-        last_image=request.last_image,
-        keyframes=request.keyframes or None,
-        before=request.before,
-        after=request.after,
-        loop=request.loop or None,
-        video=request.video,
         strength=STRENGTH if request.video and request.strength is None else request.strength,
-        camera=request.camera,
-        motion_speed=request.motion_speed,
-        lora=request.lora or None,
         count=count,
         format=format,
         output=output,
+        **{name: getattr(request, name) or None for name in AS_THEY_ARE},
+        control_scale=request.control_scale,
     )
     known_frames(resolved, spec)
     return resolved
+
+
+def _check_shortcuts(request: GenerationRequest, solver: str) -> None:
+    """Refuse to leave out evaluations of a solver that makes two at one noise level."""
+    for name in ("step_cache", "guidance_every"):
+        if getattr(request, name) not in (None, 1) and solver == "heun":
+            others = ", ".join(n for n in SOLVERS if n != "heun")
+            raise RequestError(f"{name} does not go with the solver 'heun'; allowed: {others}")
 
 
 def _resolve_resolution(request: GenerationRequest, spec: ModelSpec) -> str:
@@ -393,7 +425,7 @@ def _resolve_resolution(request: GenerationRequest, spec: ModelSpec) -> str:
         raise RequestError(
             f"resolution {request.resolution!r} is not allowed: {spec.name} has but one"
         )
-    return _choice("resolution", request.resolution, spec.resolution, spec.resolutions)
+    return choice("resolution", request.resolution, spec.resolution, spec.resolutions)
 
 
 def _resolve_low_guidance(request: GenerationRequest, spec: ModelSpec) -> float | None:
@@ -411,7 +443,7 @@ def _resolve_low_guidance(request: GenerationRequest, spec: ModelSpec) -> float 
 
 def check_ranges(request: GenerationRequest) -> None:
     """Raise `RequestError` for a number beyond its range, or a solver that there is not."""
-    _choice("solver", request.solver, SOLVERS[0], SOLVERS)
+    choice("solver", request.solver, SOLVERS[0], SOLVERS)
     for f in fields(request):
         option, value = option_of(f), getattr(request, f.name)
         if value is None or option.low is None:
@@ -435,13 +467,6 @@ def _check_text(name: str, text: str, limit: int) -> str:
     return text
 
 
-def _choice(name: str, given: str | None, default: str, allowed: Any) -> str:  # noqa: ANN401 - dict or tuple
-    value = default if given is None else given
-    if value not in allowed:
-        raise RequestError(f"unknown {name} {shown(value)}; allowed: {', '.join(allowed)}")
-    return value
-
-
 def _default_ratio(spec: ModelSpec) -> str:
     return "1:1" if "1:1" in spec.sizes and not spec.hub else next(iter(spec.sizes))
 
@@ -454,7 +479,7 @@ def _resolve_frames(request: GenerationRequest, spec: ModelSpec) -> int:
         )
     allowed = spec.allowed_frames()
     frames = request.num_frames
-    if frames is None and request.duration is None and _is_picture(request.video):
+    if frames is None and request.duration is None and is_picture(request.video):
         return 1
     if frames is not None and frames not in allowed:
         raise RequestError(
@@ -476,7 +501,8 @@ def _resolve_frames(request: GenerationRequest, spec: ModelSpec) -> int:
     )
 
 
-def _is_picture(path: str | None) -> bool:
+def is_picture(path: str | None) -> bool:
+    """Return whether a path names a picture, by its ending."""
     return path is not None and path.lower().endswith(PICTURE_ENDINGS)
 
 
@@ -485,61 +511,3 @@ def _listed(values: list[int] | list[float]) -> str:
     if len(values) <= 16:
         return ", ".join(f"{v:g}" for v in values)
     return f"{values[0]:g} to {values[-1]:g} in steps of {values[1] - values[0]:g}"
-
-
-def infer_format(path: str, format: str | None = None) -> str:
-    """Return the format that a path asks for: by its ending, png for one that ends in a slash.
-
-    Raises `RequestError` for an unknown ending, or one that says other than `format`.
-    """
-    if format is not None:
-        _choice("output format", format, "", FORMATS)
-    asked = ENDINGS.get(Path(path).suffix.lower())
-    if path.endswith(("/", os.sep)):
-        asked = "png"
-    elif asked is None and format == "png":
-        return format
-    elif asked is None:
-        raise RequestError(
-            f"unknown output format of {path!r}; a name ends in .mp4, .webm, .gif, in .png for one "
-            "picture, or in / for a folder of PNG frames"
-        )
-    if format not in (None, asked):
-        raise RequestError(f"output {path!r} is {asked}, but the format is {format}")
-    return asked
-
-
-def _resolve_output(request: GenerationRequest, num_frames: int) -> tuple[str, str]:
-    """Return the format and the path; a folder of pictures has no ending of its own."""
-    if request.output is None:
-        usual = "image" if num_frames == 1 else "mp4"
-        format = _choice("output format", request.format, usual, FORMATS)
-        ending = next((e for e, name in ENDINGS.items() if name == format), "")
-        path = slug(request.prompt) + ending
-    else:
-        path = check_path("output", request.output)
-        format = infer_format(path, request.format)
-    if format == "image" and num_frames != 1:
-        raise RequestError(
-            f"output {path!r} is one picture, but the clip has {num_frames} frames; ask for "
-            "num_frames 1, or end the name in / for a folder of pictures"
-        )
-    return format, os.path.normpath(path) if format == "png" else path
-
-
-def slug(prompt: str) -> str:
-    """Return a file name of the prompt's words, at most 60 characters."""
-    name = ""
-    for word in re.findall(r"\w+", prompt.lower()):
-        longer = f"{name}-{word}" if name else word[:SLUG_CHARS]
-        if len(longer) > SLUG_CHARS:
-            break
-        name = longer
-    return name or "clip"
-
-
-def renamed(output: str, format: str, more: str = "", ending: str | None = None) -> Path:
-    """Return a path with more in its name before the ending; a folder has no ending."""
-    path = Path(output)
-    stem, suffix = (path.name, "") if format == "png" else (path.stem, path.suffix)
-    return path.with_name(stem + more + (suffix if ending is None else ending))

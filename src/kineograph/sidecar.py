@@ -14,7 +14,8 @@ from typing import Any
 
 from kineograph import __version__
 from kineograph.errors import RequestError, shown
-from kineograph.request import GenerationRequest, ResolvedRequest, renamed
+from kineograph.outputs import renamed
+from kineograph.request import GenerationRequest, ResolvedRequest
 
 MAX_SIDECAR_BYTES = 1 << 20
 

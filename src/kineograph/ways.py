@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kineograph.spec import ModelSpec
 
 WAYS = ("image", "last_image", "keyframes", "before", "after", "loop", "video")
+CONTROL_WAYS = ("control", "control_mask", "references")  # of models with a control video (VACE)
 MAX_PICTURES = 8  # that a clip may be given, the first and the last among them
 STRENGTH = 0.6  # of a video that is changed, unless it is given
 BEFORE_LATENTS = 3  # latent frames that a clip shares with what comes before: how things move
@@ -39,9 +40,13 @@ def is_plain_text(text: str) -> bool:
 
 def check_ways(request: GenerationRequest) -> None:
     """Refuse files that are no names, and ways in that exclude one another."""
-    for name in ("image", "last_image", "before", "after", "video"):
+    for name in (
+        "image", "last_image", "before", "after", "video", "control", "control_mask",
+    ):  # fmt: skip
         if getattr(request, name) is not None:
             check_path(name, getattr(request, name))
+    for path in request.references or ():
+        check_path("references", path)
     for entry in request.keyframes or ():
         check_path("keyframes", split_keyframe(entry)[0])
     pairs = [
@@ -52,13 +57,17 @@ def check_ways(request: GenerationRequest) -> None:
     for one, other in pairs:
         if getattr(request, one) and getattr(request, other):
             raise RequestError(f"{one} and {other} cannot be given together")
-    if request.strength is not None and request.video is None:
-        raise RequestError(f"strength {request.strength:g} is for video, which is not given")
+    for name, way in (
+        ("strength", "video"), ("control_mask", "control"), ("control_scale", "control"),
+    ):  # fmt: skip
+        value = getattr(request, name)
+        if value is not None and getattr(request, way) is None:
+            raise RequestError(f"{name} {value} is for {way}, which is not given")
 
 
 def check_spec_ways(request: GenerationRequest, spec: ModelSpec) -> None:
     """Refuse pictures and videos that a model has no place for, and want those that it needs."""
-    for name in WAYS:
+    for name in (*WAYS, *CONTROL_WAYS):
         if getattr(request, name) and name not in spec.ways:
             allowed = ", ".join(spec.ways) or "nothing but text"
             raise RequestError(f"{spec.name} takes no {name}; allowed: {allowed}")
@@ -155,10 +164,9 @@ def known_frames(request: ResolvedRequest, spec: ModelSpec) -> dict[int, str]:
     stride = spec.vae.temporal_stride
     total = latent_place(request.num_frames - 1, stride) + 1
     pictures = request.pictures()
-    if len(pictures) > MAX_PICTURES:
-        raise RequestError(
-            f"{len(pictures)} pictures are given; at most {MAX_PICTURES} are allowed"
-        )
+    count = len(pictures) + len(request.references or ())
+    if count > MAX_PICTURES:
+        raise RequestError(f"{count} pictures are given; at most {MAX_PICTURES} are allowed")
     given = len(pictures)
     given += 0 if request.before is None else BEFORE_LATENTS
     given += 0 if request.after is None else AFTER_LATENTS

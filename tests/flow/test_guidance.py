@@ -8,7 +8,7 @@ from diffusers.guiders.classifier_free_zero_star_guidance import cfg_zero_star_s
 from torch import Tensor
 
 from kineograph.errors import RequestError
-from kineograph.flow.guidance import GUIDANCE, cfg, cfg_zero_star, guidance_window, guided
+from kineograph.flow.guidance import GUIDANCE, cfg, cfg_zero_star, guidance_window, guided, together
 from kineograph.flow.path import with_known
 from kineograph.flow.sigmas import make_sigmas
 from kineograph.flow.solvers import sample, start
@@ -92,10 +92,10 @@ def test_scale_1_never_evaluates_the_negative():
 @pytest.mark.parametrize("method", GUIDANCE)
 def test_batched_is_one_call_with_the_same_result(method):
     x, sigma = draw(0), torch.tensor([0.5, 0.25])
-    apart, together = Network(), Network()
+    apart, at_once = Network(), Network()
     slow = guided(apart, CONTEXT, NEGATIVE, 3.5, method=method)(x, sigma)
-    fast = guided(together, CONTEXT, NEGATIVE, 3.5, method=method, batched=True)(x, sigma)
-    assert (len(apart.contexts), len(together.contexts)) == (2, 1)
+    fast = guided(at_once, CONTEXT, NEGATIVE, 3.5, method=method, pair=together)(x, sigma)
+    assert (len(apart.contexts), len(at_once.contexts)) == (2, 1)
     torch.testing.assert_close(fast, slow)
     network = Network()
     expected = GUIDANCE[method](network(x, sigma, CONTEXT), network(x, sigma, NEGATIVE), 3.5)

@@ -10,7 +10,7 @@ import pytest
 
 from kineograph.errors import RequestError
 from kineograph.media.output import check_output
-from kineograph.request import infer_format
+from kineograph.outputs import infer_format
 
 
 @pytest.mark.parametrize(

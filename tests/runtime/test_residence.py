@@ -8,20 +8,17 @@ import torch
 from torch import nn
 
 from kineograph import generate as gen
-from kineograph.flags import FITS
+from kineograph.pipeline import load
 from kineograph.request import GenerationRequest, resolve
-from kineograph.runtime.residence import STRATEGIES, Residence
+from kineograph.runtime.options import STRATEGIES
+from kineograph.runtime.residence import Residence
 
 CPU = torch.device("cpu")
 
 
-def test_the_flag_names_every_rung():
-    assert FITS == STRATEGIES
-
-
 @pytest.fixture(scope="module")
 def tiny():
-    return gen.load("tiny")
+    return load("tiny")
 
 
 def moved(tiny, strategy):
@@ -33,7 +30,7 @@ def moved(tiny, strategy):
 
 def asked(**changes):
     fields = {"num_frames": 5, "seed": 1, "steps": 3} | changes
-    return resolve(GenerationRequest("a red ball", model="tiny", **fields), gen.load("tiny").spec)
+    return resolve(GenerationRequest("a red ball", model="tiny", **fields), load("tiny").spec)
 
 
 def places(pipeline):
@@ -140,14 +137,14 @@ def test_out_of_memory_goes_on_from_the_last_step_on_the_next_rung(tiny, monkeyp
 def test_a_decode_that_runs_out_of_memory_begins_again_and_repeats_no_frame(tiny, monkeypatch):
     wanted = frames(tiny, num_frames=9)
     pipeline = moved(tiny, "resident")
-    failing(monkeypatch, tiny.vae.decoder, "forward", {2})
+    failing(monkeypatch, tiny.vae.decoder, "rise", {2})
     assert np.array_equal(frames(pipeline, num_frames=9), wanted)
     assert pipeline.residence.strategy == "stages"
     pipeline.residence.close()
 
 
 def test_below_the_last_rung_there_is_none(tiny, monkeypatch):
-    pipeline = moved(tiny, "stream")
+    pipeline = moved(tiny, "tiles")
     failing(monkeypatch, tiny.dit, "forward", set(range(1, 9)))
     with pytest.raises(torch.OutOfMemoryError):
         frames(pipeline)

@@ -18,8 +18,9 @@ from safetensors import safe_open
 
 from kineograph import cli, flags
 from kineograph.errors import KineographError, RequestError
-from kineograph.generate import generate, load
+from kineograph.generate import generate
 from kineograph.models.interpolator import FrameInterpolator
+from kineograph.pipeline import load
 from kineograph.presets import TINY
 from kineograph.request import GenerationRequest, resolve
 from kineograph.spec import InterpolatorConfig

@@ -11,6 +11,7 @@ from diffusers.loaders import WanLoraLoaderMixin
 from kineograph import generate as gen
 from kineograph.errors import RequestError, WeightsError
 from kineograph.models.dit import VideoDiT
+from kineograph.pipeline import adapt, load
 from kineograph.presets import PRESETS, TINY
 from kineograph.request import GenerationRequest, resolve
 from kineograph.weights.adapters import Attached, read_adapter
@@ -215,7 +216,7 @@ def test_bad_adapters_are_refused(tmp_path):
 
 
 def test_a_clip_is_made_with_adapters_and_without_them_again(tmp_path):
-    tiny = gen.load("tiny")
+    tiny = load("tiny")
     path = written(tmp_path / "a.safetensors", halves(tiny.dit), "kohya")
     plain = resolve(GenerationRequest("a ball", model="tiny", seed=1, num_frames=5), tiny.spec)
     asked = resolve(replace(plain.as_request(), lora=(f"{path}@0.5",)), tiny.spec)
@@ -225,9 +226,9 @@ def test_a_clip_is_made_with_adapters_and_without_them_again(tmp_path):
         return np.concatenate(list(gen.generate(pipeline, request)))
 
     before = frames(tiny, plain)
-    changed = gen.adapt(tiny, asked.lora)
+    changed = adapt(tiny, asked.lora)
     assert not np.array_equal(frames(changed, asked), before)
-    again = gen.adapt(changed, ())
+    again = adapt(changed, ())
     assert np.array_equal(frames(again, plain), before)
     assert not any(m._forward_hooks for m in tiny.dit.modules())
 

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from kineograph.decoding import decode
 from kineograph.errors import RequestError
 from kineograph.flow.sigmas import make_sigmas
-from kineograph.generate import decode, generate, initial_noise, load
+from kineograph.generate import generate, initial_noise
 from kineograph.models.dit import control_rows
+from kineograph.pipeline import load
 from kineograph.presets import TINY
 from kineograph.request import GenerationRequest, resolve
 from kineograph.spec import InterpolatorConfig

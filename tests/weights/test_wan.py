@@ -17,6 +17,8 @@ from diffusers import (
     WanImageToVideoPipeline,
     WanPipeline,
     WanTransformer3DModel,
+    WanVACEPipeline,
+    WanVACETransformer3DModel,
 )
 from safetensors.torch import load_file
 from transformers import (
@@ -28,9 +30,12 @@ from transformers import (
     UMT5EncoderModel,
 )
 
+from kineograph.decoding import decode
 from kineograph.errors import RequestError, WeightsError
 from kineograph.flow.sigmas import make_sigmas
-from kineograph.generate import decode, generate, initial_noise, load, told_sigma
+from kineograph.generate import generate, initial_noise, told_sigma
+from kineograph.media.video import open_writer, read_video
+from kineograph.pipeline import load
 from kineograph.presets import PRESETS
 from kineograph.request import GenerationRequest, resolve
 from kineograph.spec import FrameSize, ImageConfig, TextConfig
@@ -61,8 +66,13 @@ def scaled(name):
     )  # fmt: skip
     more = vae.z_dim + 4 if spec.concatenates else 0
     image = IMAGE if spec.image else None
+    control = {}
+    if spec.dit.control_layers:
+        stride = spec.vae.spatial_stride
+        control = {"control_layers": (0,), "control_channels": 2 * vae.z_dim + stride**2}
     dit = replace(
-        spec.dit, dim=24, ffn_dim=48, num_heads=2, num_layers=2, text_dim=TEXT.dim, freq_dim=32,
+        spec.dit, **control, dim=24,
+        ffn_dim=48, num_heads=2, num_layers=2, text_dim=TEXT.dim, freq_dim=32,
         in_channels=vae.z_dim + more, out_channels=vae.z_dim, image_dim=IMAGE.dim if image else 0,
         image_positions=2 * IMAGE.tokens if spec.dit.image_positions else 0,
     )  # fmt: skip
@@ -85,9 +95,15 @@ def peers(spec):
     generator = torch.Generator().manual_seed(0)
     d, v = spec.dit, spec.vae
 
+    kind, control = WanTransformer3DModel, {}
+    if d.control_layers:
+        kind = WanVACETransformer3DModel
+        control = {"vace_layers": list(d.control_layers), "vace_in_channels": d.control_channels}
+
     def transformer():
         return _random(
-            WanTransformer3DModel(
+            kind(
+                **control,
                 num_attention_heads=d.num_heads, attention_head_dim=d.head_dim,
                 in_channels=d.in_channels, out_channels=d.out_channels, text_dim=d.text_dim,
                 freq_dim=d.freq_dim, ffn_dim=d.ffn_dim, num_layers=d.num_layers,
@@ -131,6 +147,8 @@ def peers(spec):
     }  # fmt: skip
     if spec.boundary:
         parts |= {"transformer_2": transformer(), "boundary_ratio": spec.boundary}
+    if d.control_layers:
+        return WanVACEPipeline(**parts)
     if "image" not in spec.ways:
         return WanPipeline(**parts)
     if spec.image:
@@ -212,6 +230,25 @@ def picture(path, seed, size):
     return image
 
 
+def controlled(folder, size):
+    """A control video, its mask and a picture of reference, as we and as diffusers take them."""
+    from PIL import Image
+
+    path, half = folder / "control.mp4", np.zeros((size.height, size.width, 3), np.uint8)
+    half[:, size.width // 2 :] = 255
+    noise = np.random.default_rng(5).integers(0, 255, (9, *half.shape), np.uint8)
+    with open_writer(path, 16, size.width, size.height, "mp4") as writer:
+        writer.write(noise)
+    Image.fromarray(half).save(folder / "mask.png")
+    with read_video(path) as frames:
+        video = [Image.fromarray(frame) for frame in frames]
+    reference = picture(folder / "reference.png", 6, size)
+    shown = {"control": str(path), "control_mask": str(folder / "mask.png"), "control_scale": 0.8}
+    shown["references"] = (str(folder / "reference.png"),)
+    seen = {"video": video, "mask": [Image.fromarray(half)] * 9, "conditioning_scale": 0.8}
+    return shown, seen | {"reference_images": [reference]}
+
+
 @pytest.mark.parametrize("name", ROWS)
 def test_both_layouts_are_told_apart_and_open_to_identical_bits(name, saved, tmp_path):
     _, folder = saved(name)
@@ -233,7 +270,8 @@ def test_both_layouts_are_told_apart_and_open_to_identical_bits(name, saved, tmp
 
 
 # Of one shape and one way one is enough; distilled models have no solver that diffusers has.
-KINDS = [n for n in ROWS if n != "wan2.1-t2v-14b" and "distill" not in n and "720p" not in n]
+NOT_ALONE = ("wan2.1-t2v-14b", "wan2.1-vace-14b")
+KINDS = [n for n in ROWS if n not in NOT_ALONE and "distill" not in n and "720p" not in n]
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -247,9 +285,12 @@ def test_the_clip_is_that_of_diffusers(name, saved, tmp_path):
         for seed, way in enumerate(("image", "last_image"))
         if way in spec.ways
     }
+    shown, seen = {}, {}
+    if "control" in spec.ways:
+        shown, seen = controlled(tmp_path, size)
     request = resolve(
         GenerationRequest(
-            "a red ball  rolls", seed=3, negative_prompt="green", guidance_scale=3.0,
+            "a red ball  rolls", seed=3, **shown, negative_prompt="green", guidance_scale=3.0,
             low_guidance_scale=2.0 if spec.boundary else None,
             **{way: str(tmp_path / f"{way}.png") for way in given},
         ),
@@ -258,7 +299,8 @@ def test_the_clip_is_that_of_diffusers(name, saved, tmp_path):
     states = []
     for _ in generate(ours, request, on_step=states.append):
         pass
-    mine = torch.cat(list(decode(ours, states[-1].x)), dim=2)
+    latent = states[-1].x[:, :, len(request.references or ()) :]
+    mine = torch.cat(list(decode(ours, latent)), dim=2)
     mine = ((mine + 1) / 2).clamp(0, 1).transpose(1, 2)
 
     sigmas = make_sigmas(request.steps, request.shift, sigma_max=0.999)
@@ -270,7 +312,7 @@ def test_the_clip_is_that_of_diffusers(name, saved, tmp_path):
         pipe.scheduler.sigmas, pipe.scheduler.timesteps = sigmas, told.round().long()
 
     pipe.scheduler.set_timesteps = set_timesteps
-    more = dict(given)
+    more = given | seen
     if spec.image:
         from kineograph.inputs import still
 

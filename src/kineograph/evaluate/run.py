@@ -31,7 +31,7 @@ from kineograph.evaluate.sources import (
 from kineograph.evaluate.suites import SUITES, Prompt, Suite, get_suite, make_prompts
 from kineograph.evaluate.v2 import run as v2
 from kineograph.evaluate.videos import Showing, find_videos
-from kineograph.generate import load
+from kineograph.pipeline import load
 from kineograph.weights.header import sha256
 
 

@@ -21,21 +21,16 @@ import torch
 from jaxtyping import UInt8
 from numpy import ndarray
 
+from kineograph.conditions import encode_prompt, with_controls
+from kineograph.decoding import decode, to_frames
 from kineograph.evaluate.judges import Judges, Reading, read_videos, to_side
 from kineograph.evaluate.pool import fingerprint, through_vae
 from kineograph.evaluate.suites import Prompt
 from kineograph.flow.solvers import start
-from kineograph.generate import (
-    Pipeline,
-    decode,
-    denoise,
-    encode_prompt,
-    initial_noise,
-    to_frames,
-    with_controls,
-)
+from kineograph.generate import denoise, initial_noise
 from kineograph.media.files import atomic_write
 from kineograph.models.conditioning import Conditioning
+from kineograph.pipeline import Pipeline
 from kineograph.request import GenerationRequest, resolve
 from kineograph.world.render import render
 

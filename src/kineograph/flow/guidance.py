@@ -22,6 +22,28 @@ ModelFn = Callable[[Tensor, Tensor, Tensor], Tensor]
 GuidanceFn = Callable[[Tensor, Tensor, float], Tensor]
 """`(cond, uncond, scale) -> velocity`, all `b c t h w`; scale 1 gives `cond`."""
 
+PairFn = Callable[[ModelFn, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""`(model, x, sigma, context, negative) -> (cond, uncond)`: both velocities of one step."""
+
+
+def one_by_one(
+    model: ModelFn, x: Tensor, sigma: Tensor, context: Tensor, negative: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Evaluate under both contexts, one behind the other."""
+    return model(x, sigma, context), model(x, sigma, negative)
+
+
+def together(
+    model: ModelFn, x: Tensor, sigma: Tensor, context: Tensor, negative: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Evaluate under both contexts in one call of twice the batch.
+
+    Faster where one alone leaves the device idle, but not the same bits.
+    """
+    both = torch.cat((context, negative))
+    cond, uncond = model(torch.cat((x, x)), torch.cat((sigma, sigma)), both).chunk(2)
+    return cond, uncond
+
 
 def _wide(velocity: Tensor) -> Tensor:
     """Return at least float32: the scale would magnify the rounding of bfloat16."""
@@ -83,16 +105,16 @@ def guided(
     scale: float,
     *,
     method: str = "cfg",
-    batched: bool = False,
+    pair: PairFn = one_by_one,
     off_below: float = 0.0,
     zero_above: float = 1.0,
 ) -> VelocityFn:
     """Return the velocity of `model` under `context`, guided away from `negative`.
 
-    With scale 1 `negative` is never evaluated and may be None. `batched` evaluates both in one
-    call of twice the batch: faster where the device is not full, but not the same bits. Guidance
-    is off at sigma <= `off_below`, and the velocity is 0, unevaluated, at sigma > `zero_above`;
-    both hold for each sample by itself, and `guidance_window` finds them for a number of steps.
+    With scale 1 `negative` is never evaluated and may be None. `pair` says how both are
+    evaluated. Guidance is off at sigma <= `off_below`, and the velocity is 0, unevaluated, at
+    sigma > `zero_above`; both hold for each sample by itself, and `guidance_window` finds them
+    for a number of steps.
 
     Raises:
         RequestError: unknown method, or a scale that is negative or not finite.
@@ -103,15 +125,6 @@ def guided(
         raise RequestError(f"guidance_scale {scale} is not allowed: a finite number from 0 up")
     assert scale == 1 or negative is not None, "guidance needs a negative context"
 
-    def pair(x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        assert negative is not None
-        if batched:
-            both = torch.cat((context, negative))
-            cond, uncond = model(torch.cat((x, x)), torch.cat((sigma, sigma)), both).chunk(2)
-        else:
-            cond, uncond = model(x, sigma, context), model(x, sigma, negative)
-        return hold_known(cond, sigma), hold_known(uncond, sigma)
-
     def velocity(x: Tensor, sigma: Tensor) -> Tensor:
         level = rearrange(sigma.reshape(x.shape[0], -1).amax(1), "b -> b 1 1 1 1")
         moves, on = level <= zero_above, level > off_below
@@ -120,7 +133,10 @@ def guided(
         if scale == 1 or not bool((moves & on).any()):
             result = model(x, sigma, context)
         else:
-            cond, uncond = pair(x, sigma)
+            assert negative is not None
+            cond, uncond = (
+                hold_known(v, sigma) for v in pair(model, x, sigma, context, negative)
+            )
             result = torch.where(on, GUIDANCE[method](cond, uncond, scale), cond)
         return torch.where(moves, result, 0)
 

@@ -16,8 +16,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -41,6 +41,7 @@ class SamplerState:
     x: Float[Tensor, "b c t h w"]  # at sigmas[index]
     stage: int = 0  # evaluations already made of the step under way
     history: tuple[Tensor, ...] = ()  # what the solver remembers; its docstring says what
+    memory: Mapping[str, Tensor] = field(default_factory=dict)  # what `flow.shortcuts` remember
 
     @property
     def x_eval(self) -> Float[Tensor, "b c t h w"]:
@@ -189,16 +190,26 @@ def sample(
         yield state
 
 
+def state_tensors(state: SamplerState) -> dict[str, Tensor]:
+    """Return the tensors of a state by the names that `load_state` knows."""
+    past = {f"history.{i}": tensor for i, tensor in enumerate(state.history)}
+    return {"x": state.x, **past, **{f"memory.{k}": t for k, t in state.memory.items()}}
+
+
+def state_numbers(state: SamplerState) -> dict[str, str | int]:
+    """Return what else there is to a state, as the field `sampler_state` of a file has it."""
+    numbers: dict[str, str | int] = {"solver": state.solver, "index": state.index}
+    return numbers | {"stage": state.stage, "version": STATE_VERSION}
+
+
 def save_state(state: SamplerState, path: Path | str) -> None:
     """Write `state` to a safetensors file, exact to the last bit; an old file stays until then."""
     path = Path(path)
-    tensors = {"x": state.x, **{f"history.{i}": past for i, past in enumerate(state.history)}}
-    meta = {"solver": state.solver, "index": state.index, "stage": state.stage}
-    meta["version"] = STATE_VERSION
+    tensors, meta = state_tensors(state), state_numbers(state)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         save_file(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+            {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()},
             temporary,
             metadata={"sampler_state": json.dumps(meta)},
         )
@@ -217,13 +228,16 @@ def load_state(path: Path | str, device: torch.device | str = "cpu") -> SamplerS
         with safe_open(path, framework="pt", device=str(device)) as file:
             meta = json.loads(file.metadata()["sampler_state"])
             names = set(file.keys())
-            history = [file.get_tensor(f"history.{i}") for i in range(len(names) - 1)]
+            told = sorted(name for name in names if name.startswith("memory."))
+            past = len(names) - len(told) - 1
+            history = [file.get_tensor(f"history.{i}") for i in range(past)]
             state = SamplerState(
                 solver=meta["solver"],
                 index=int(meta["index"]),
                 x=file.get_tensor("x"),
                 stage=int(meta["stage"]),
                 history=tuple(history),
+                memory={n.removeprefix("memory."): file.get_tensor(n) for n in told},
             )
         if state.index < 0 or state.stage not in range(len(history) + 1):
             raise ValueError(f"index {state.index}, stage {state.stage}")

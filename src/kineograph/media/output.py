@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kineograph.errors import RequestError
 from kineograph.media.files import refuse_os_errors, resolve_output
-from kineograph.request import infer_format
+from kineograph.outputs import infer_format
 
 # Viewers slow a faster gif down.
 MAX_FPS = {"mp4": 240, "webm": 240, "gif": 50, "png": 240, "image": 240}

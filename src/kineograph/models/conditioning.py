@@ -18,8 +18,8 @@ from torch import Tensor
 class Conditioning:
     """The context of a prompt and the latent frames that must come out as they are.
 
-    `known` and `known_mask` are both given or both None. `channels` and `image` are for models
-    that have a place for them.
+    `known` and `known_mask` are both given or both None. `channels`, `image` and `control` are for
+    models that have a place for them.
     """
 
     context: Float[Tensor, "b l d"]
@@ -27,6 +27,8 @@ class Conditioning:
     known_mask: Bool[Tensor, "b t"] | None = None  # True where `known` holds a frame
     channels: Float[Tensor, "b k t h w"] | None = None  # beside those of the noisy latent
     image: Float[Tensor, "b i j"] | None = None  # tokens of pictures
+    control: Float[Tensor, "b v t h w"] | None = None  # the latent of a control video (VACE)
+    control_scale: float = 1.0  # how much it counts
 
     def __post_init__(self) -> None:
         assert (self.known is None) == (self.known_mask is None)

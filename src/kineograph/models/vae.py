@@ -249,10 +249,15 @@ class Encoder(nn.Module):
         self.norm_out = ChannelNorm(dims[-1])
         self.conv_out = CausalConv3d(dims[-1], 2 * config.z_dim, (3, 3, 3))
 
-    def forward(self, x: Tensor, cache: ConvCache | None) -> Tensor:
+    def descend(self, x: Tensor, cache: ConvCache | None) -> Tensor:
+        """Return features at the smallest size: convolutions alone, which see but so far."""
         x = self.conv_in(x, cache)
         for block in self.down_blocks:
             x = block(x, cache)
+        return x
+
+    def settle(self, x: Tensor, cache: ConvCache | None) -> Tensor:
+        """Return the moments of features at the smallest size, over whole frames."""
         x = self.mid_block(x, cache)
         return self.conv_out(self.norm_out.silu(x), cache)
 
@@ -279,8 +284,12 @@ class Decoder(nn.Module):
         self.norm_out = ChannelNorm(dims[-1])
         self.conv_out = CausalConv3d(dims[-1], config.in_channels * config.patch_size**2, (3, 3, 3))
 
-    def forward(self, x: Tensor, cache: ConvCache | None) -> Tensor:
-        x = self.mid_block(self.conv_in(x, cache), cache)
+    def settle(self, x: Tensor, cache: ConvCache | None) -> Tensor:
+        """Return features at the smallest size, over whole frames."""
+        return self.mid_block(self.conv_in(x, cache), cache)
+
+    def rise(self, x: Tensor, cache: ConvCache | None) -> Tensor:
+        """Return pixels of features: convolutions alone, which see but so far."""
         for block in self.up_blocks:
             x = block(x, cache)
         return self.conv_out(self.norm_out.silu(x), cache)
@@ -343,9 +352,19 @@ class VideoVAE(nn.Module):
         then stride * k. Raises `RequestError` for a size the strides do not divide.
         """
         self._check_video(video, opening=cache is None or cache.tail(self.encoder.conv_in) is None)
+        return self.moments(self.descended(video, cache), cache)
+
+    def descended(self, video: Tensor, cache: ConvCache | None) -> Float[Tensor, "b t h w c"]:
+        """Return the features of a video at the smallest size: the first half of `encode`."""
         p = self.config.patch_size
         x = rearrange(video, "b c t (h q) (w r) -> b t h w (c r q)", q=p, r=p)
-        moments = self.quant_conv(self.encoder(x, cache)).float()
+        return self.encoder.descend(x, cache)
+
+    def moments(
+        self, features: Float[Tensor, "b t h w c"], cache: ConvCache | None
+    ) -> tuple[Float[Tensor, "b z t h w"], Float[Tensor, "b z t h w"]]:
+        """Return what `encode` does, of `descended`."""
+        moments = self.quant_conv(self.encoder.settle(features, cache)).float()
         mean, logvar = rearrange(moments, "b t h w (k z) -> k b z t h w", k=2)
         return mean, logvar.clamp(-30.0, 20.0)
 
@@ -379,10 +398,25 @@ class VideoVAE(nn.Module):
             yield chunk
 
     def _decode_chunk(self, latent: Tensor, cache: ConvCache | None) -> Tensor:
-        p = self.config.patch_size
+        return self.risen(self.settled(latent, cache), cache)
+
+    def settled(self, latent: Tensor, cache: ConvCache | None) -> Float[Tensor, "b t h w c"]:
+        """Return the features of a latent at the smallest size: the first half of `decode`."""
         x = self.post_quant_conv(rearrange(latent, "b z t h w -> b t h w z"))
-        x = self.decoder(x, cache).float()
+        return self.decoder.settle(x, cache)
+
+    def risen(
+        self, features: Float[Tensor, "b t h w c"], cache: ConvCache | None
+    ) -> Float[Tensor, "b 3 t2 h2 w2"]:
+        """Return what `decode` does, of `settled`."""
+        p = self.config.patch_size
+        x = self.decoder.rise(features, cache).float()
         return rearrange(x, "b t h w (c r q) -> b c t (h q) (w r)", q=p, r=p)
+
+    def chunks(self, video: Float[Tensor, "b 3 t h w"]) -> list[Float[Tensor, "b 3 _ h w"]]:
+        """Return a clip in the chunks that `encode_stream` takes, as small as they may be."""
+        rest = video[:, :, 1:].split(self.config.temporal_stride, dim=2)
+        return [video[:, :, :1], *(chunk for chunk in rest if chunk.shape[2])]
 
     def encode_stream(
         self, chunks: Iterable[Float[Tensor, "b 3 _ h w"]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -16,6 +18,10 @@ from kineograph.nn.rope import norm_rope
 EXPLICIT_SCORES = 2**26
 
 
+Kernel = Callable[..., Tensor]
+"""`(q: b n h d, k: b m h d, v: b m h d, bias=None, scale=None) -> b n h*d`, as `attend`."""
+
+
 def attend(
     q: Float[Tensor, "b n h d"],
     k: Float[Tensor, "b m h d"],
@@ -25,8 +31,8 @@ def attend(
 ) -> Float[Tensor, "b n h*d"]:
     """Return softmax(q k^T * scale + bias) v with the heads side by side.
 
-    `scale` is 1 / sqrt(d) unless given. Every attention of the package passes here:
-    another kernel is put in by wrapping this function's caller.
+    `scale` is 1 / sqrt(d) unless given. Another kernel is put in from outside, by setting
+    `Attention.kernel`.
     """
     q, k, v = (rearrange(x, "b n h d -> b h n d") for x in (q, k, v))
     scores = q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2]
@@ -51,6 +57,7 @@ class Attention(nn.Module):
     def __init__(self, dim: int, num_heads: int, eps: float, image: bool = False) -> None:
         super().__init__()
         self.num_heads = num_heads
+        self.kernel: Kernel = attend
         self.q = nn.Linear(dim, dim)
         self.k = nn.Linear(dim, dim)
         self.v = nn.Linear(dim, dim)
@@ -74,10 +81,10 @@ class Attention(nn.Module):
         q = self._normed(self.q(x), self.norm_q, rope)
         k = self._normed(self.k(source), self.norm_k, rope)
         score_bias = None if bias is None else bias[:, None, None].to(q.dtype)
-        mixed = attend(q, k, self._split(self.v(source)), bias=score_bias)
+        mixed = self.kernel(q, k, self._split(self.v(source)), bias=score_bias)
         if image is not None:
             k = self._normed(self.k_img(image), self.norm_k_img, None)
-            mixed = mixed + attend(q, k, self._split(self.v_img(image)))
+            mixed = mixed + self.kernel(q, k, self._split(self.v_img(image)))
         out: Tensor = self.o(mixed)
         return out
 

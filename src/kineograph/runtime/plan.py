@@ -27,7 +27,8 @@ from kineograph.models.upsampler import VideoUpsampler
 from kineograph.models.vae import VideoVAE
 from kineograph.nn.rope import rope_table
 from kineograph.request import ResolvedRequest
-from kineograph.runtime.residence import STRATEGIES, Strategy
+from kineograph.runtime.options import STRATEGIES, Strategy
+from kineograph.runtime.tiles import decode_border, encode_border, tiled_share
 from kineograph.spec import (
     DiTConfig,
     ImageConfig,
@@ -46,6 +47,7 @@ PROMPT_TOKENS = 64  # of a usual prompt
 SHARES = {
     "text": 0.5, "image": 0.5, "encode": 0.35, "denoise": 0.5, "decode": 0.35, "enlarge": 0.35,
 }  # fmt: skip
+ROUNDED = ("text", "dit", "low_dit")  # parts of which some weights may be in 8 bits
 HEADROOM = 0.9  # of the memory that is free
 EVALUATIONS = {"heun": 2}  # of a step, where it is not one
 
@@ -60,13 +62,15 @@ class Stage:
     weight_bytes: int  # of the part that works
     least_weight_bytes: int  # of it that must be there at once where it comes block by block
     other_bytes: int  # of the largest tensors
+    tiled: float = 1.0  # share of these where frames are computed in tiles
 
     def on_device(self, fit: Strategy, all_weights: int) -> int:
         """Return the bytes on the device on a rung of the ladder."""
         held = {
             "resident": all_weights, "stages": self.weight_bytes, "stream": self.least_weight_bytes,
+            "tiles": self.least_weight_bytes,
         }[fit]  # fmt: skip
-        return held + self.other_bytes
+        return held + round(self.other_bytes * (self.tiled if fit == "tiles" else 1))
 
 
 @dataclass(frozen=True)
@@ -102,40 +106,54 @@ def make_plan(
     rate: float,
     memory: int | None,
     fit: Strategy | None = None,
+    rounded: bool = False,
 ) -> Plan:
     """Return what a clip costs at a rate (operations a second) within some memory (bytes).
 
-    Without `fit` the first rung that is expected to do is chosen, or the last one.
+    Without `fit` the first rung that is expected to do is chosen, or the last one. `rounded`
+    weights take 8 bits.
     """
     parts = _parts(spec)
     width = {kind: 4 if kind == "vae" and spec.float_vae else dtype.itemsize for kind in parts}
-    bytes_of = {kind: weight_bytes(part, width[kind]) for kind, part in parts.items()}
-    least_of = {kind: least_bytes(part, width[kind]) for kind, part in parts.items()}
+    narrow = {kind: 1 if rounded and kind in ROUNDED else w for kind, w in width.items()}
+    bytes_of = {kind: weight_bytes(part, width[kind], narrow[kind]) for kind, part in parts.items()}
+    least_of = {kind: least_bytes(part, width[kind], narrow[kind]) for kind, part in parts.items()}
     latent = spec.latent_shape(size_of(request), request.num_frames)
     stages = []
 
-    def add(name: str, kind: str, operations: float, other: float, times: float = 1) -> None:
+    def add(
+        name: str, kind: str, operations: float, other: float, times: float = 1, border: int = 0
+    ) -> None:
         seconds = times * operations / (rate * SHARES[name])
+        tiled = tiled_share((latent[2], latent[3]), border) if border else 1.0
         stages.append(
             Stage(
-                name, times * operations, seconds, bytes_of[kind], least_of[kind], round(other)
+                name, times * operations, seconds, bytes_of[kind], least_of[kind], round(other),
+                tiled,
             )
-        )
+        )  # fmt: skip
 
     guided = request.guidance_scale != 1
     with FakeTensorMode():
         add("text", "text", _text(spec.text), PROMPT_TOKENS * spec.text.dim * 16, 1 + guided)
         vae = skeleton("vae", spec.vae, "cpu").requires_grad_(False)
         assert isinstance(vae, VideoVAE)
-        if request.pictures() or request.before or request.after or request.video:
+        if request.inputs():
             if spec.image is not None:
                 side = spec.image.image_size
                 add("image", "image", _image(spec.image), side * side * 200)
-            add("encode", "vae", _encode(vae, request), _vae_bytes(spec, request, True))
-        evaluations = request.steps * EVALUATIONS.get(request.solver, 1) * (1 + guided)
+            add(
+                "encode", "vae", _encode(vae, request), _vae_bytes(spec, request, True),
+                2 if request.control else 1, encode_border(spec.vae),
+            )  # fmt: skip
+        negative = guided / (request.guidance_every or 1)
+        evaluations = request.steps * EVALUATIONS.get(request.solver, 1) * (1 + negative)
         step, other = _denoise(spec.dit, latent, dtype.itemsize)
         add("denoise", "dit", step, other, evaluations)
-        add("decode", "vae", _decode(vae, latent), _vae_bytes(spec, request, False))
+        add(
+            "decode", "vae", _decode(vae, latent), _vae_bytes(spec, request, False),
+            border=decode_border(spec.vae),
+        )  # fmt: skip
         if spec.upsampler is not None:
             enlarged = request.times_fps * _enlarge(spec.upsampler, request)
             add("enlarge", "upsampler", enlarged, 4 * request.out_height * request.out_width * 50)
@@ -165,22 +183,30 @@ def _parts(spec: ModelSpec) -> dict[str, Any]:
     }
 
 
-def weight_bytes(part: nn.Module, width: int) -> int:
-    """Return the bytes of a part's weights, `width` for each number that may be rounded."""
-    return sum(
-        tensor.numel() * (4 if WIDE.search(name) else width)
-        for name, tensor in part.state_dict().items()
-    )
+def weight_bytes(part: nn.Module, width: int, narrow: int | None = None) -> int:
+    """Return the bytes of a part's weights, `width` for each number that may be rounded.
+
+    The matrices of its blocks have `narrow` bytes a number.
+    """
+    return sum(_sizes(part, width, narrow).values())
 
 
-def least_bytes(part: nn.Module, width: int) -> int:
+def least_bytes(part: nn.Module, width: int, narrow: int | None = None) -> int:
     """Return the bytes that are there at once where blocks come one by one: two, and the rest."""
-    blocks = getattr(part, "blocks", None)
-    whole = weight_bytes(part, width)
-    if not isinstance(blocks, nn.ModuleList) or len(blocks) < 2:
-        return whole
-    one = weight_bytes(blocks[0], width)
-    return whole - (len(blocks) - 2) * one
+    sizes = _sizes(part, width, narrow)
+    count = len(getattr(part, "blocks", ()))
+    blocks = sum(size for name, size in sizes.items() if name.startswith("blocks."))
+    return sum(sizes.values()) - max(0, count - 2) * blocks // max(1, count)
+
+
+def _sizes(part: nn.Module, width: int, narrow: int | None) -> dict[str, int]:
+    """Return the bytes of each of a part's weights."""
+    sizes = {}
+    for name, tensor in part.state_dict().items():
+        inner = narrow is not None and tensor.ndim == 2 and name.startswith("blocks.")
+        each = 4 if WIDE.search(name) else narrow if inner and narrow is not None else width
+        sizes[name] = each * tensor.numel()
+    return sizes
 
 
 def _attention(q: Any, k: Any, v: Any, *_: Any, **__: Any) -> int:  # noqa: ANN401 - torch's own
@@ -246,12 +272,17 @@ def _encode(part: VideoVAE, request: ResolvedRequest) -> float:
 
 
 def _vae_bytes(spec: ModelSpec, request: ResolvedRequest, encode: bool) -> float:
-    """Return about what the widest layers hold of one chunk: six tensors at full size."""
+    """Return about what the widest layers hold of one chunk, float32.
+
+    Five tensors of the chunk at full size, and for each convolution there two frames of its past;
+    a level below, of half the size and with twice the channels, half as much again.
+    """
     vae = spec.vae
     width = vae.encoder_dim if encode else vae.decoder_dim * vae.dim_mult[0]
-    frames = vae.temporal_stride if not encode else request.num_frames
-    cells = frames * request.height * request.width / vae.patch_size**2
-    return 6 * 4 * cells * width
+    convolutions = 2 * (vae.num_res_blocks + (0 if encode else 1)) + 1
+    frames = 5 * vae.temporal_stride + 2 * convolutions
+    cells = request.height * request.width / vae.patch_size**2
+    return 1.5 * 4 * frames * cells * width
 
 
 def _enlarge(config: UpsamplerConfig, request: ResolvedRequest) -> float:
@@ -294,7 +325,10 @@ def as_text(plan: Plan) -> str:
     """Return a plan as one line."""
     parts = ", ".join(f"{s.name} {_time(s.seconds)}" for s in plan.stages if s.seconds >= 0.5)
     size = plan.device_bytes / 1e9
-    how = {"resident": "all of it there", "stages": "one part at a time", "stream": "by blocks"}
+    how = {
+        "resident": "all of it there", "stages": "one part at a time", "stream": "by blocks",
+        "tiles": "by blocks and tiles",
+    }  # fmt: skip
     return f"about {_time(plan.seconds)} ({parts}); {size:.1f} GB on the device, {how[plan.fit]}"
 
 

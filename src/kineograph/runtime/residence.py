@@ -5,10 +5,11 @@ A strategy is a rung of a ladder, each with less on the device and more on the w
     resident   everything is on the device
     stages     one part at a time: the text encoder, then the transformer, then the VAE
     stream     of a part made of blocks one block at a time; the next is on its way meanwhile
+    tiles      the same, and the VAE computes a quarter of a frame at a time (`tiles.py`)
 
 Host memory holds what was opened, which is mapped from its files: to leave the device is to
 forget the copy there, so that nothing is written back and a second run needs no more than the
-first. The results are the same bits on every rung.
+first. The results are the same bits on every rung but the last, whose VAE rounds otherwise.
 """
 
 from __future__ import annotations
@@ -16,38 +17,52 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-Strategy = Literal["resident", "stages", "stream"]
-STRATEGIES: tuple[Strategy, ...] = ("resident", "stages", "stream")
+from kineograph.runtime.options import STRATEGIES, Strategy
+
+Place = tuple[nn.Module, str]
+"""A module and the name of a weight that it holds."""
+
+STREAMS = ("stream", "tiles")  # rungs on which blocks come one by one
 SAID: dict[Strategy, str] = {
     "resident": "all of the model there",
     "stages": "one part of it there at a time",
     "stream": "one block of it there at a time",
+    "tiles": "one block of it there at a time, and frames in tiles",
 }
 
 
 class Weights:
     """The weights of some modules: where they are at home, and whether they are on the device."""
 
-    def __init__(self, tensors: Iterable[Tensor]) -> None:
-        self.home = [(tensor, tensor.data) for tensor in tensors]
+    def __init__(self, places: Iterable[Place]) -> None:
+        self.home = [(module, name, getattr(module, name)) for module, name in places]
+        # A packed weight has its numbers inside, out of reach of `.data`: it moves as a whole.
+        self.data = [w if is_traceable_wrapper_subclass(w) else w.data for *_, w in self.home]
 
     def copies(self, device: torch.device, always: bool) -> list[Tensor]:
         """Return copies on a device; with `always` also where that is where they are at home."""
-        return [data.to(device, copy=always) for _, data in self.home]
+        return [data.to(device, copy=always) for data in self.data]
 
     def put(self, copies: Iterable[Tensor]) -> None:
-        for (tensor, _), copy in zip(self.home, copies, strict=True):
-            tensor.data = copy
+        for (module, name, tensor), copy in zip(self.home, copies, strict=True):
+            if is_traceable_wrapper_subclass(tensor):
+                setattr(module, name, nn.Parameter(copy, requires_grad=False))
+            else:
+                tensor.data = copy
 
     def leave(self) -> None:
         """Go home: the copies on the device are forgotten."""
-        for tensor, data in self.home:
-            tensor.data = data
+        for (module, name, tensor), data in zip(self.home, self.data, strict=True):
+            if is_traceable_wrapper_subclass(tensor):
+                setattr(module, name, tensor)
+            else:
+                tensor.data = data
 
 
 class Stream:
@@ -55,7 +70,7 @@ class Stream:
 
     def __init__(self, blocks: nn.ModuleList, device: torch.device, always: bool) -> None:
         self.device, self.always = device, always
-        self.weights = [Weights(_tensors(block)) for block in blocks]
+        self.weights = [Weights(_places(block)) for block in blocks]
         self.side = torch.cuda.Stream(device) if device.type == "cuda" else None
         self.pool = ThreadPoolExecutor(1, thread_name_prefix="kineograph-weights")
         self.coming: dict[int, Future[Any]] = {}
@@ -136,15 +151,12 @@ class Residence:
         """Take up a strategy: decide what of each part moves as a whole."""
         for kind, part in self.parts.items():
             blocks = getattr(part, "blocks", None)
-            moving = _tensors(part)
-            if self.strategy == "stream" and isinstance(blocks, nn.ModuleList):
+            moving = _places(part)
+            if self.strategy in STREAMS and isinstance(blocks, nn.ModuleList):
                 self.streams[kind] = Stream(blocks, self.device, self.always)
-                own = {id(tensor) for tensor in _tensors(blocks)}
-                moving = [tensor for tensor in moving if id(tensor) not in own]
+                own = set(_places(blocks))
+                moving = [place for place in moving if place not in own]
             self.weights[kind] = Weights(moving)
-        if self.strategy == "resident":
-            for kind in self.parts:
-                self.need(kind)
 
     def need(self, kind: str) -> None:
         """Bring a part to the device; what else is there may have to leave it."""
@@ -192,5 +204,11 @@ class Residence:
         self.streams.clear()
 
 
-def _tensors(module: nn.Module) -> list[Tensor]:
-    return [*module.parameters(), *module.buffers()]
+def _places(part: nn.Module) -> list[Place]:
+    """Return where the weights of a part are held, each once."""
+    found: dict[int, Place] = {}
+    for module in part.modules():
+        own = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
+        for name, tensor in own:
+            found.setdefault(id(tensor), (module, name))
+    return list(found.values())

@@ -15,7 +15,7 @@ from time import monotonic
 from safetensors import safe_open
 
 from kineograph.errors import RequestError
-from kineograph.flow.solvers import STATE_VERSION, SamplerState, load_state
+from kineograph.flow.solvers import SamplerState, load_state, state_numbers, state_tensors
 from kineograph.request import ResolvedRequest
 from kineograph.sidecar import Sidecar, read_sidecar, sidecar_path
 from kineograph.weights.files import save_tensors
@@ -42,22 +42,14 @@ def partial_path(request: ResolvedRequest) -> Path:
 
 def save_partial(partial: Partial) -> None:
     """Write a run's state beside its output, whole or not at all."""
-    state = partial.state
-    tensors = {"x": state.x, **{f"history.{i}": past for i, past in enumerate(state.history)}}
-    sampler = {
-        "solver": state.solver,
-        "index": state.index,
-        "stage": state.stage,
-        "version": STATE_VERSION,
-    }
     header = {
-        "sampler_state": sampler,
+        "sampler_state": state_numbers(partial.state),
         "request": partial.request.to_dict(),
         "inputs": dict(partial.inputs),
         "made_on": dict(partial.made_on),
     }
     metadata = {name: json.dumps(value, ensure_ascii=False) for name, value in header.items()}
-    save_tensors(partial_path(partial.request), tensors, metadata)
+    save_tensors(partial_path(partial.request), state_tensors(partial.state), metadata)
 
 
 def load_partial(path: Path) -> Partial:
@@ -75,7 +67,9 @@ def load_partial(path: Path) -> Partial:
         raise RequestError(f"{path} is not an interrupted run: {error}") from None
     # Copied: memory that the allocator aligned, not the file's, so that the same kernels run.
     history = tuple(past.clone() for past in state.history)
-    return Partial(replace(state, x=state.x.clone(), history=history), request, inputs, made_on)
+    memory = {name: tensor.clone() for name, tensor in state.memory.items()}
+    state = replace(state, x=state.x.clone(), history=history, memory=memory)
+    return Partial(state, request, inputs, made_on)
 
 
 def seed_before(clips: Sequence[ResolvedRequest]) -> int | None:

@@ -16,7 +16,7 @@ from kineograph.evaluate.v2.prompts import find_entry, read_prompts, write_suite
 from kineograph.evaluate.v2.run import main, score
 from kineograph.evaluate.v2.suites import LAWFUL, SUITES, get_suite, make_prompts, scene_of
 from kineograph.evaluate.v2.testing import OF_OBJECTS, WHOLE
-from kineograph.generate import load
+from kineograph.pipeline import load
 from kineograph.world.v2.clips import write_film
 from kineograph.world.v2.draw import play_of
 from kineograph.world.v2.facts import facts

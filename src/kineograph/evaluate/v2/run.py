@@ -22,7 +22,7 @@ from kineograph.evaluate.v2.report import SuiteResult, write_report
 from kineograph.evaluate.v2.suites import SUITES, get_suite
 from kineograph.evaluate.v2.viewing import Judged, Showing, Studio, Viewing
 from kineograph.evaluate.videos import find_videos
-from kineograph.generate import Pipeline
+from kineograph.pipeline import Pipeline
 from kineograph.weights.header import sha256
 from kineograph.world.v2.scene import VERSION as VERSION
 

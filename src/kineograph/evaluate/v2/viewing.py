@@ -25,8 +25,8 @@ from kineograph.evaluate.v2.judges import NOTHING, Judges, Reading
 from kineograph.evaluate.v2.measures import MEASURES_VERSION, measure
 from kineograph.evaluate.v2.prompts import Entry
 from kineograph.evaluate.v2.seen import judged
-from kineograph.generate import Pipeline
 from kineograph.media.files import write_json
+from kineograph.pipeline import Pipeline
 from kineograph.weights.header import sha256
 from kineograph.world.v2.scene import SHOT_SECONDS, VERSION
 
