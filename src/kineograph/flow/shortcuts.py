@@ -33,7 +33,8 @@ def step_cache(
     much it will have changed at the next noise levels, as a share of itself. The shares add up
     until they reach `threshold`, and the network is evaluated again (EasyCache, arXiv 2507.02860).
     In between the velocity is drawn on in a straight line over sigma, where EasyCache holds what
-    the network adds to x, which was further off at the same cost (docs/log.md). The first steps and the last one are always evaluated. One clip at a time.
+    the network adds to x, which was further off at the same cost (docs/log.md). The first steps
+    and the last one are always evaluated. One clip at a time.
 
     Raises:
         RequestError: a threshold that is not above 0.
