@@ -111,18 +111,20 @@ def generate(args: argparse.Namespace) -> None:
         import torch
 
         torch.set_num_threads(args.threads)
-    from kineograph import produce
-
     options = _options(args)
     with progress() as on_event:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # torchrun says so
             if args.preview:
                 raise RequestError("--preview shows nothing under torchrun; leave it out")
-            artifacts = produce.run_in_team(
+            from kineograph.produce import run_in_team
+
+            artifacts = run_in_team(
                 request, resume=args.resume, options=options, on_event=on_event
             )
         else:
-            artifacts = produce.run(
+            from kineograph.produce import run
+
+            artifacts = run(
                 request, resume=args.resume, preview=args.preview, options=options,
                 on_event=on_event,
             )  # fmt: skip
