@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shlex
 import signal
 import sys
@@ -111,23 +110,13 @@ def generate(args: argparse.Namespace) -> None:
         import torch
 
         torch.set_num_threads(args.threads)
-    options = _options(args)
+    from kineograph.produce import run
+
     with progress() as on_event:
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # torchrun says so
-            if args.preview:
-                raise RequestError("--preview shows nothing under torchrun; leave it out")
-            from kineograph.produce import run_in_team
-
-            artifacts = run_in_team(
-                request, resume=args.resume, options=options, on_event=on_event
-            )
-        else:
-            from kineograph.produce import run
-
-            artifacts = run(
-                request, resume=args.resume, preview=args.preview, options=options,
-                on_event=on_event,
-            )  # fmt: skip
+        artifacts = run(
+            request, resume=args.resume, preview=args.preview, options=_options(args),
+            on_event=on_event,
+        )  # fmt: skip
     for artifact in artifacts:
         print(artifact.path)
         say(", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in artifact.timings.items()))

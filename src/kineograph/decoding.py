@@ -72,7 +72,7 @@ def decode(
                 done += 1
             return
         except torch.OutOfMemoryError:
-            if not pipeline.residence.step_down():
+            if not pipeline.step_down():
                 raise
 
 

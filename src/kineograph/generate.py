@@ -25,7 +25,7 @@ from kineograph.flow.guidance import ModelFn, PairFn, guided, one_by_one
 from kineograph.flow.path import VelocityFn, add_noise, with_known
 from kineograph.flow.shortcuts import Memory, guidance_every, step_cache
 from kineograph.flow.sigmas import make_sigmas
-from kineograph.flow.solvers import SamplerState, sample, start
+from kineograph.flow.solvers import SamplerState, on_device, sample, start
 from kineograph.inputs import first_frames, join
 from kineograph.models.conditioning import Conditioning
 from kineograph.nn.embed import SIGMA_SCALE
@@ -70,6 +70,7 @@ def denoise(
 ) -> SamplerState:
     """Return the state of the finished latent."""
     sigmas = make_sigmas(request.steps, request.shift, sigma_max=pipeline.spec.sigma_max)
+    state = on_device(state, pipeline.device)
     memory: Memory = dict(state.memory)
     velocity = guided_velocity(pipeline, request, conditioning, negative, sigmas, memory)
     on_step(state)
@@ -82,7 +83,7 @@ def denoise(
         except torch.OutOfMemoryError:  # nothing but the step in hand is lost
             memory.clear()
             memory.update(state.memory)
-            if not pipeline.residence.step_down():
+            if not pipeline.step_down():
                 raise
 
 
@@ -177,14 +178,12 @@ def guided_velocity(
     What is left out at the request's wish is made up from `memory`.
     """
     method = pipeline.spec.guidance
-    pair: PairFn = one_by_one
-    if pipeline.team is not None:
-        pair = pipeline.team.pair or pair
-    if request.guidance_every is not None and request.guidance_every > 1:
-        pair = guidance_every(pair, request.guidance_every, memory)
+    both: PairFn = one_by_one if pipeline.team is None else pipeline.team.pair
 
     def guided_by(kind: str, scale: float) -> VelocityFn:
-        model = model_of(pipeline, kind, conditioning, sigmas)
+        model, pair = model_of(pipeline, kind, conditioning, sigmas), both
+        if request.guidance_every is not None and request.guidance_every > 1:
+            pair = guidance_every(pair, request.guidance_every, memory, kind)
         return guided(model, conditioning.context, negative, scale, method=method, pair=pair)
 
     velocity = guided_by("dit", request.guidance_scale)
@@ -215,7 +214,6 @@ def model_of(
     levels = sigmas.to(pipeline.device)
     dit = pipeline.dit if kind == "dit" else pipeline.low_dit
     assert dit is not None
-
     control: dict[str, Any] = {}
     if conditioning.control is not None:
         control = {"control": conditioning.control, "control_scale": conditioning.control_scale}

@@ -71,8 +71,15 @@ class Pipeline:
             try:
                 return work()
             except torch.OutOfMemoryError:
-                if not self.residence.step_down():
+                if not self.step_down():
                     raise
+
+    def step_down(self) -> bool:
+        """Keep less on the device after it ran out of memory; False where that cannot be.
+
+        In a team one process cannot repeat a step: the others would not take part in it.
+        """
+        return self.team is None and self.residence.step_down()
 
     def unknown_words(self, request: ResolvedRequest) -> list[str]:
         """Return the words of both prompts that the model was not trained on."""

@@ -32,7 +32,7 @@ from kineograph.pipeline import Pipeline, adapt, default_dtype, load
 from kineograph.presets import DEFAULT_MODEL
 from kineograph.request import GenerationRequest, ResolvedRequest, fresh_seed, resolve
 from kineograph.runtime.options import DEFAULT, RunOptions
-from kineograph.runtime.parallel import Team, join_team, leave_team
+from kineograph.runtime.parallel import Team, asked_for, join_team, leave_team
 from kineograph.runtime.plan import Plan, as_text, free_memory, make_plan, measured_rate
 from kineograph.sidecar import Sidecar, sidecar_path, write_sidecar
 from kineograph.spec import ModelSpec
@@ -99,20 +99,47 @@ def run(
 ) -> list[Artifact]:
     """Make the clips of a request: files, sidecars, and nothing half done.
 
-    Under torchrun the processes make each clip together; the first one writes, and returns what
-    it wrote.
-
     What can be refused is refused before anything is computed. A clip's state lies beside its
     output while it is made; with `resume` such a state is taken up again, and clips that are
     finished are left as they are.
+
+    Where torchrun has started several processes they make each clip together. The first one
+    alone reads and writes states and files, speaks, and returns what it wrote.
 
     Raises:
         RequestError: the request cannot be carried out, or goes not with the state to resume.
         WeightsError: the model's files are missing or damaged.
     """
     spec = spec_of(DEFAULT_MODEL if request.model is None else request.model)
-    clips = _resolve(request, spec, resume=resume).clips()
+    if asked_for() == 1:
+        return _run(request, spec, None, resume, preview, options, on_event)
+    if preview:
+        raise RequestError("preview shows nothing where several processes work; leave it out")
+    kind = torch.device(options.device or default_device()).type
+    scale = spec.guidance_scale if request.guidance_scale is None else request.guidance_scale
+    team = join_team(kind, guided=scale != 1, heads=spec.dit.num_heads)
+    try:
+        told = on_event if team.writes else _silent
+        return _run(request, spec, team, resume, preview, options, told)
+    finally:
+        leave_team()
+
+
+def _run(
+    request: GenerationRequest,
+    spec: ModelSpec,
+    team: Team | None,
+    resume: bool,
+    preview: bool,
+    options: RunOptions,
+    on_event: Callable[[Event], None],
+) -> list[Artifact]:
+    """Make the clips of a request, alone or in a team."""
+    writes = team is None or team.writes
+    clips = _resolve(request, spec, resume=resume).clips() if writes else []
     records = [finished(clip) if resume else None for clip in clips]
+    if team is not None:
+        clips, records = team.share((clips, records))
     if None in records:
         locate(spec.name)  # or say at once that the weights are not here
     for clip, record in zip(clips, records, strict=True):
@@ -125,7 +152,7 @@ def run(
             on_event(Event("resume", message=f"{clip.output} is already complete"))
         else:
             if pipeline is None:
-                pipeline = _open(clip, spec, options, on_event)
+                pipeline = _open(clip, spec, options, on_event, team)
                 watch.lap("load")
             record = _make(pipeline, clip, watch, on_event, resume=resume)
             watch = Stopwatch()
@@ -134,52 +161,7 @@ def run(
         on_event(Event("preview"))
         with suppress(KeyboardInterrupt):  # the clip is made; Ctrl-C has had enough of it
             play(_read_back(clip), clip.delivered_fps)
-    return artifacts
-
-
-def run_in_team(
-    request: GenerationRequest,
-    *,
-    resume: bool = False,
-    options: RunOptions = DEFAULT,
-    on_event: Callable[[Event], None] = lambda event: None,
-) -> list[Artifact]:
-    """Make the clips of a request together with the other processes that torchrun started.
-
-    As `run` does; what memory runs out of is not made up for here. Only the first process reads
-    and writes states and files, speaks, and returns what it wrote.
-
-    Raises:
-        RequestError: as `run`, or the processes do not fit the model.
-    """
-    spec = spec_of(DEFAULT_MODEL if request.model is None else request.model)
-    locate(spec.name)
-    kind = torch.device(options.device or default_device()).type
-    scale = spec.guidance_scale if request.guidance_scale is None else request.guidance_scale
-    team = join_team(kind, guided=scale != 1, heads=spec.dit.num_heads)
-    try:
-        tell = on_event if team.writes else _silent
-        clips = team.share(_resolve(request, spec, resume=resume).clips() if team.writes else [])
-        records = [finished(clip) if resume else None for clip in clips] if team.writes else []
-        todo = team.share([i for i, record in enumerate(records) if record is None])
-        for i in todo:
-            _refuse_early(clips[i], spec)
-        artifacts = [
-            Artifact(Path(clip.output), sidecar_path(clip), record.timings)
-            for clip, record in zip(clips, records, strict=False)
-            if record is not None
-        ]
-        pipeline, watch = None, Stopwatch()
-        for clip in (clips[i] for i in todo):
-            if pipeline is None:
-                pipeline = _open(clip, spec, options, tell, team)
-                watch.lap("load")
-            made = _make(pipeline, clip, watch, tell, resume=resume)
-            watch = Stopwatch()
-            artifacts.append(Artifact(Path(clip.output), sidecar_path(clip), made.timings))
-        return artifacts if team.writes else []
-    finally:
-        leave_team()
+    return artifacts if writes else []
 
 
 def _silent(event: Event) -> None:
@@ -191,7 +173,7 @@ def _open(
     spec: ModelSpec,
     options: RunOptions,
     on_event: Callable[[Event], None],
-    team: Team | None = None,
+    team: Team | None,
 ) -> Pipeline:
     """Load the model of a clip as it fits the machine, and put its adapters on."""
     on_event(Event("load"))
@@ -282,16 +264,15 @@ def _make(
     """Make one clip and its sidecar; the state on disk goes when both are there."""
     images = {path: sha256(path) for path in clip.inputs()}
     inputs = {**pipeline.hashes, **images}
+    team = pipeline.team
     made_on = {
         "torch": torch.__version__,
         "threads": str(torch.get_num_threads()),
         "dtype": str(pipeline.dtype).removeprefix("torch."),
         "device": pipeline.device.type,
+        "processes": "1 x 1" if team is None else f"{team.mesh.size(0)} x {team.mesh.size(1)}",
         **pipeline.options.told(),
     }
-    team = pipeline.team
-    if team is not None:
-        made_on["processes"] = f"{team.mesh.size(0)} x {team.mesh.size(1)}"
     warnings = _warnings(pipeline, clip)
     writes = team is None or team.writes
     partial = take_up(clip, inputs) if resume and writes else None

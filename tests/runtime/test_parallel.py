@@ -59,3 +59,20 @@ def test_two_processes_make_the_latent_of_one(tmp_path, guidance, shard, image, 
     alone, together, sizes = torch.load(out)
     assert sizes == axes
     assert float((alone - together).abs().max()) < 1e-5 * float(alone.abs().max())
+
+
+def test_two_processes_write_one_file_and_its_record(tmp_path):
+    import json
+
+    out = tmp_path / "clip.gif"
+    words = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+        "-m", "kineograph", "generate", "a red ball", "--model", "tiny", "--steps", "2",
+        "--num-frames", "5", "--guidance-scale", "1", "--device", "cpu", "-o", str(out),
+    ]  # fmt: skip
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    assert ended.stdout.split() == [str(out)]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["clip.gif", "clip.json"]
+    record = json.loads((tmp_path / "clip.json").read_text())
+    assert record["made_on"]["processes"] == "1 x 2"

@@ -12,11 +12,15 @@ from kineograph.runtime.plan import as_dict, as_text, fitted, make_plan, measure
 from kineograph.weights.folder import random_parts
 
 
-def planned(name, *, memory=None, fit=None, rate=1e15, dtype=torch.bfloat16, **fields):
+def planned(
+    name, *, memory=None, fit=None, rate=1e15, dtype=torch.bfloat16, rounded=False, **fields
+):
     spec = PRESETS[name]
     fields |= {way: "a.png" for way in spec.needs}
     request = resolve(GenerationRequest("a ball", **fields), spec)
-    return make_plan(spec, request, dtype=dtype, rate=rate, memory=memory, fit=fit)
+    return make_plan(
+        spec, request, dtype=dtype, rate=rate, memory=memory, fit=fit, rounded=rounded
+    )
 
 
 def operations(plan):
@@ -48,6 +52,8 @@ def test_weights_are_counted_as_they_are_held():
     # 1.419e9 parameters in bfloat16, but for norms, modulation and the embedding of noise.
     assert of["denoise"].weight_bytes == pytest.approx(2 * 1.419e9, rel=0.03)
     assert of["decode"].weight_bytes == pytest.approx(4 * 126.9e6, rel=0.01)
+    rounded = planned("wan2.1-t2v-1.3b", rounded=True)
+    assert 0.5 < rounded.stages[1].weight_bytes / of["denoise"].weight_bytes < 0.6
     parts = random_parts(TINY)
     exact = sum(w.numel() * 4 for p in parts.values() for w in p.state_dict().values())
     assert planned("tiny", dtype=torch.float32).weight_bytes == exact

@@ -65,11 +65,11 @@ def step_cache(
     return velocity
 
 
-def guidance_every(pair: PairFn, every: int, memory: Memory) -> PairFn:
+def guidance_every(pair: PairFn, every: int, memory: Memory, name: str = "dit") -> PairFn:
     """Return a pair that evaluates the negative prompt at every so many calls alone.
 
     In between what the prompt changes is drawn on in a straight line over sigma. At the first
-    calls both are evaluated. One clip at a time.
+    calls both are evaluated. One clip at a time; each of two experts has a `name` of its own.
 
     Raises:
         RequestError: `every` is below 1.
@@ -82,12 +82,12 @@ def guidance_every(pair: PairFn, every: int, memory: Memory) -> PairFn:
     ) -> tuple[Tensor, Tensor]:
         assert x.shape[0] == 1, "what one clip leaves out must not depend on another"
         level = float(sigma.max())
-        calls = _count(memory, "pairs")
+        calls = _count(memory, f"{name}_pairs")
         if calls >= LEAST and (calls - LEAST + 1) % every:
             cond = model(x, sigma, context)
-            return cond, cond - _drawn_on(memory, "difference", level)
+            return cond, cond - _drawn_on(memory, f"{name}_difference", level)
         cond, uncond = pair(model, x, sigma, context, negative)
-        _remember(memory, "difference", cond - uncond, level)
+        _remember(memory, f"{name}_difference", cond - uncond, level)
         return cond, uncond
 
     return seldom

@@ -190,6 +190,16 @@ def sample(
         yield state
 
 
+def on_device(state: SamplerState, device: torch.device) -> SamplerState:
+    """Return a state whose tensors are on a device: one read from a file is on the CPU."""
+    return replace(
+        state,
+        x=state.x.to(device),
+        history=tuple(past.to(device) for past in state.history),
+        memory={name: tensor.to(device) for name, tensor in state.memory.items()},
+    )
+
+
 def state_tensors(state: SamplerState) -> dict[str, Tensor]:
     """Return the tensors of a state by the names that `load_state` knows."""
     past = {f"history.{i}": tensor for i, tensor in enumerate(state.history)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 Strategy = Literal["resident", "stages", "stream", "tiles"]
 # Rungs of a ladder, each with less on the device than the one before it (`residence.py`).
@@ -25,9 +25,12 @@ class RunOptions:
 
     def told(self) -> dict[str, str]:
         """Return what of it the bits of a clip depend on, for its record."""
-        values: dict[str, Any] = {"attention": self.attention, "weights": self.weights or ""}
-        values |= {"compiled": "yes" if self.compiled else ""}
-        return {name: value for name, value in values.items() if value not in ("", "sdpa")}
+        return {
+            "attention": self.attention,
+            "weights": self.weights or "as stored",
+            "compiled": "yes" if self.compiled else "no",
+            "tiles": "yes" if self.fit == "tiles" else "no",
+        }
 
 
 DEFAULT = RunOptions()

@@ -12,7 +12,6 @@ g groups of tokens that share a noise level.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from kineograph.errors import RequestError
-from kineograph.flow.guidance import ModelFn, PairFn
+from kineograph.flow.guidance import ModelFn, PairFn, one_by_one
 from kineograph.models.dit import VideoDiT
 from kineograph.nn.attention import Kernel
 
@@ -51,9 +50,11 @@ class Team:
         return shared
 
     @property
-    def pair(self) -> PairFn | None:
-        """How both velocities of a guided step are evaluated; None where each does both."""
-        return None if self.mesh.size(0) == 1 else guidance_pair(self.mesh.get_group("guidance"))
+    def pair(self) -> PairFn:
+        """How both velocities of a guided step are evaluated."""
+        if self.mesh.size(0) == 1:
+            return one_by_one
+        return guidance_pair(self.mesh.get_group("guidance"))
 
 
 def asked_for() -> int:
@@ -110,11 +111,10 @@ class ContextParallel:
         self.group, self.rank, self.size = group, dist.get_rank(group), dist.get_world_size(group)
         self.sizes: list[int] = []  # tokens of each process, of the clip in hand
         blocks = [*dit.blocks, *getattr(dit, "vace_blocks", ())]
-        self.kernels = [(block.self_attn, block.self_attn.kernel) for block in blocks]
-        for attention, kernel in self.kernels:
-            attention.kernel = self.attend_by(kernel)
-        self.hooks = [block.register_forward_pre_hook(self._enter) for block in blocks]
-        self.hooks.append(dit.head.register_forward_pre_hook(self._gather))
+        for block in blocks:
+            block.self_attn.kernel = self.attend_by(block.self_attn.kernel)
+            block.register_forward_pre_hook(self._enter)
+        dit.head.register_forward_pre_hook(self._gather)
 
     def _enter(self, block: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
         """Leave a block only this process' tokens, with their angles and modulations."""
@@ -176,19 +176,11 @@ class ContextParallel:
         dist.all_to_all_single(got, sent, coming, sizes, group=self.group)
         return list(got.split(coming))
 
-    def close(self) -> None:
-        """Undo what was hung into the transformer."""
-        for hook in self.hooks:
-            hook.remove()
-        for attention, kernel in self.kernels:
-            attention.kernel = kernel
 
-
-def share_work(dit: VideoDiT, team: Team) -> Callable[[], None]:
-    """Let a transformer share its tokens out along the context axis; return what undoes it."""
-    if team.mesh.size(1) == 1:
-        return lambda: None
-    return ContextParallel(dit, team.mesh.get_group("context")).close
+def share_work(dit: VideoDiT, team: Team) -> None:
+    """Let a transformer share its tokens out along the context axis, for good."""
+    if team.mesh.size(1) > 1:
+        ContextParallel(dit, team.mesh.get_group("context"))
 
 
 def share_weights(dit: VideoDiT, team: Team) -> None:

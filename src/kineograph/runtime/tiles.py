@@ -52,10 +52,7 @@ def tiled_share(cells: tuple[int, int], border: int) -> float:
 def _cuts(size: int, count: int, border: int) -> list[tuple[int, int, int, int]]:
     """Return, for each tile along an axis, where it begins and ends with and without border."""
     edges = [round(size * i / count) for i in range(count + 1)]
-    return [
-        (max(0, a - border), min(size, b + border), a, b)
-        for a, b in pairwise(edges)
-    ]
+    return [(max(0, a - border), min(size, b + border), a, b) for a, b in pairwise(edges)]
 
 
 def _tiles(

@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from kineograph.errors import WeightsError
 from kineograph.weights.header import read_tensors, shown
@@ -140,6 +141,12 @@ class Attached:
         self.kept: list[tuple[Tensor, Tensor]] = []  # parameters and what they held
         parameters = dict(module.named_parameters())
         modules = dict(module.named_modules())
+        adapters = list(adapters)
+        for adapter, _ in adapters:
+            added = {*adapter.whole, *(f"{layer}.weight" for layer in adapter.layers if merge)}
+            for name in sorted(added):
+                if is_traceable_wrapper_subclass(parameters[name]):
+                    raise WeightsError(f"{name} is in 8 bits: an adapter cannot be added to it")
         for adapter, scale in adapters:
             for name, change in adapter.whole.items():
                 self._add(parameters[name], scale * change.float())
