@@ -10,14 +10,20 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from beartype import BeartypeConf, beartype
+from beartype import BeartypeConf, FrozenDict, beartype
 from jaxtyping import install_import_hook
+from sqlalchemy import RowMapping
 
 # Every annotation of ours is checked at run time, tensor shapes included; an int will do for
 # a float, as static checkers have it. It must stand before the first import of kineograph, and
-# takes its checker by name only: hence a module that exists in memory.
+# takes its checker by name only: hence a module that exists in memory. A row of a database says
+# what its keys are in words that only its own module knows: it is looked at as an object.
 checker = ModuleType("kineograph_test_checker")
-checker.__dict__["check"] = beartype(conf=BeartypeConf(is_pep484_tower=True))
+checker.__dict__["check"] = beartype(
+    conf=BeartypeConf(
+        is_pep484_tower=True, hint_overrides=FrozenDict({RowMapping: object})
+    )
+)
 sys.modules[checker.__name__] = checker
 install_import_hook("kineograph", f"{checker.__name__}.check")
 

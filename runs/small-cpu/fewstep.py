@@ -8,5 +8,5 @@ RECIPE = FewStepRecipe(
     image_share=0.3,
     image_batch=24,
     shift=2.5,
-    schedule=Schedule(steps=1200, lr=3e-4, muon_lr=8e-4, ema=0.995, decay_share=0.5),
+    schedule=Schedule(steps=500, lr=3e-4, muon_lr=8e-4, ema=0.995, decay_share=0.5),
 )

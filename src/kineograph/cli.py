@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from kineograph import __version__, flags
 from kineograph.errors import KineographError, RequestError, WeightsError
@@ -22,10 +22,9 @@ from kineograph.presets import DEFAULT_MODEL
 from kineograph.progress import progress, say
 from kineograph.request import GenerationRequest, changed
 from kineograph.runtime.options import RunOptions
+from kineograph.serve import flags as serve_flags
+from kineograph.serve.operate import flags as operate_flags
 from kineograph.sidecar import read_sidecar, request_from_sidecar
-
-if TYPE_CHECKING:
-    from kineograph.weights.folder import Entry
 
 
 class Parser(argparse.ArgumentParser):
@@ -49,6 +48,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     sub = _command(commands, "models", "list the models: sizes, licence, weights", models)
     sub.add_argument("--json", action="store_true", help="print the list as JSON")
+    flags.add_download(
+        _command(commands, "download", "fetch the weights of a model from the hub", download)
+    )
 
     world = _command(commands, "world", "draw from the procedural world", None)
     what = world.add_subparsers(required=True, metavar="WHAT")
@@ -77,6 +79,13 @@ def build_parser() -> argparse.ArgumentParser:
         "-o", "--output", type=Path, required=True, metavar="FOLDER", help="folder to write"
     )
 
+    serve_flags.add_serve(
+        _command(commands, "serve", "run the service: API, queue and workers", serve)
+    )
+    serve_flags.add_worker(
+        _command(commands, "worker", "run one more worker of a service", worker)
+    )
+    operate_flags.add_all(commands, _command, serve_flags.add_store)
     _command(commands, "version", "print the version", version)
     return parser
 
@@ -140,17 +149,9 @@ def plan(args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps(as_dict(made), indent=2))
         return
-    from rich.console import Console
-    from rich.table import Table
+    from kineograph.tables import show_plan
 
-    table = Table("stage", "10^12 operations", "seconds", "GB on the device")
-    for stage in made.stages:
-        size = stage.on_device(made.fit, made.weight_bytes)
-        table.add_row(
-            stage.name, f"{stage.operations / 1e12:.3g}", f"{stage.seconds:.3g}",
-            f"{size / 1e9:.2f}",
-        )  # fmt: skip
-    Console().print(table)
+    show_plan(made)
     print(as_text(made))
 
 
@@ -183,46 +184,25 @@ def _weights(sidecar: Path) -> dict[str, str]:
 
 def models(args: argparse.Namespace) -> None:
     """List the models: sizes, licence, weights."""
+    from kineograph.tables import model_row, show_models
     from kineograph.weights.folder import inventory
 
-    rows = [_model_row(entry) for entry in inventory()]
+    rows = [model_row(entry) for entry in inventory()]
     if args.json:
         print(json.dumps(rows, ensure_ascii=False, indent=2))
         return
-    from rich.console import Console
-    from rich.table import Table
+    show_models(rows)
 
-    table = Table("model", "parameters", "on disk", "length", "size", "licence", "weights")
-    for row in rows:
-        name, here = row["name"], row["here"]
-        table.add_row(
-            f"{name} (default)" if name == DEFAULT_MODEL else name,
-            f"{row['parameters'] / 1e6:.1f} M" if here else "-",
-            f"{row['bytes'] / 1e6:.1f} MB" if here else "-",
-            f"{row['durations'][0]:.2g} to {row['durations'][-1]:.2g} s",
-            next(f"{size} at {ratio}" for ratio, size in row["sizes"].items()),
-            row["licence"],
-            "here" if here else f"not here: {row['source']}",
+
+def download(args: argparse.Namespace) -> None:
+    """Fetch the weights of a model from the hub."""
+    from kineograph.weights.fetching import download as fetch
+
+    with progress() as on_event:
+        folder = fetch(
+            args.model, layout=args.layout, revision=args.revision, to=args.to, on_event=on_event
         )
-    Console().print(table)
-
-
-def _model_row(entry: Entry) -> dict[str, Any]:
-    spec = entry.spec
-    return {
-        "name": spec.name,
-        "summary": spec.summary,
-        "parameters": entry.parameters,
-        "bytes": entry.bytes,
-        "fps": spec.fps,
-        "num_frames": spec.allowed_frames(),
-        "durations": [frames / spec.fps for frames in spec.allowed_frames()],
-        "sizes": {ratio: f"{s.out_width}x{s.out_height}" for ratio, s in spec.sizes.items()},
-        "languages": list(spec.languages),
-        "licence": spec.licence,
-        "source": spec.source,
-        "here": entry.folder is not None,
-    }
+    print(folder)
 
 
 def world_sample(args: argparse.Namespace) -> None:
@@ -360,6 +340,20 @@ def export(args: argparse.Namespace) -> None:
     print(args.output)
 
 
+def serve(args: argparse.Namespace) -> None:
+    """Run the service: API, queue and workers."""
+    from kineograph.serve.commands import serve as run
+
+    run(args)
+
+
+def worker(args: argparse.Namespace) -> None:
+    """Run one more worker of a service."""
+    from kineograph.serve.commands import worker as run
+
+    run(args)
+
+
 def version(args: argparse.Namespace) -> None:
     """Print the version."""
     print(__version__)
@@ -398,6 +392,8 @@ def _fail(message: str, status: int) -> int:
 
 
 def _how_to_go_on(args: argparse.Namespace | None, words: list[str]) -> str:
+    if args is not None and args.command == "download":
+        return f"interrupted; go on with: {shlex.join(['kineo', *words])}"
     if not hasattr(args, "resume"):
         return "interrupted"
     words = [word for word in words if word != "--resume"]

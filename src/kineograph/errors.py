@@ -21,6 +21,10 @@ class WeightsError(KineographError):
     """A weights file is missing, truncated, hostile, or does not fit its config."""
 
 
+class HubError(KineographError):
+    """The hub cannot be reached, or fails: nothing that the request could mend, exit status 1."""
+
+
 SHOWN_CHARS = 60
 
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from kineograph.presets import DEFAULT_MODEL
 from kineograph.request import GenerationRequest, kind_of, option_of
-from kineograph.runtime.options import ATTENTION, STRATEGIES, WEIGHTS
+from kineograph.runtime.options import ATTENTION, GUIDANCE_BATCH, STRATEGIES, WEIGHTS
 from kineograph.spec import ASPECT_RATIOS
+from kineograph.weights.hub import LAYOUTS
 
 # Those of train/stages.py.
 STAGES = (
@@ -82,9 +83,32 @@ def add_generate(parser: argparse.ArgumentParser) -> None:
         help="compile the transformer's blocks first: pays for long runs",
     )
     parser.add_argument(
+        "--guidance-batch",
+        choices=GUIDANCE_BATCH,
+        default="auto",
+        help="both sides of guidance in one call: where it pays on a GPU and memory allows (auto), "
+        "always, or never; frames may differ in a few bits",
+    )
+    parser.add_argument(
         "--shard",
         action="store_true",
         help="under torchrun: each process holds a part of the transformer's weights",
+    )
+
+
+def add_download(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `kineo download`."""
+    parser.add_argument(
+        "model", metavar="MODEL", help="name of a model of open weights, or OWNER/NAME on the hub"
+    )
+    parser.add_argument(
+        "--layout", choices=LAYOUTS, help="of its files, for the name of a model (default original)"
+    )
+    parser.add_argument(
+        "--revision", metavar="R", help="branch, tag or commit (default main)"
+    )
+    parser.add_argument(
+        "--to", type=Path, metavar="FOLDER", help="folder for the files (default: the hub's cache)"
     )
 
 
@@ -265,7 +289,12 @@ def add_train(parser: argparse.ArgumentParser) -> None:
 
 def add_assemble(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `kineo assemble`."""
-    parser.add_argument("run_folder", type=Path, metavar="RUNDIR", help="folder of the stages")
+    parser.add_argument(
+        "run_folder",
+        type=Path,
+        metavar="RUNDIR",
+        help="folder of the stages, or of a model that is to be written in other bits",
+    )
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FOLDER", help="folder to write"
     )

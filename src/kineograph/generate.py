@@ -21,7 +21,8 @@ from torch import Tensor
 
 from kineograph.conditions import condition, nothing_known
 from kineograph.decoding import decode, encode_video, frames_of
-from kineograph.flow.guidance import ModelFn, PairFn, guided, one_by_one
+from kineograph.errors import RequestError
+from kineograph.flow.guidance import ModelFn, PairFn, guided, one_by_one, together
 from kineograph.flow.path import VelocityFn, add_noise, with_known
 from kineograph.flow.shortcuts import Memory, guidance_every, step_cache
 from kineograph.flow.sigmas import make_sigmas
@@ -178,7 +179,7 @@ def guided_velocity(
     What is left out at the request's wish is made up from `memory`.
     """
     method = pipeline.spec.guidance
-    both: PairFn = one_by_one if pipeline.team is None else pipeline.team.pair
+    both = pair_of(pipeline, request)
 
     def guided_by(kind: str, scale: float) -> VelocityFn:
         model, pair = model_of(pipeline, kind, conditioning, sigmas), both
@@ -204,6 +205,24 @@ def guided_velocity(
     return velocity
 
 
+def pair_of(pipeline: Pipeline, request: ResolvedRequest) -> PairFn:
+    """Return how both sides of a guided step are evaluated.
+
+    Raises `RequestError` where they are wanted in one call and the request leaves some out.
+    """
+    if pipeline.team is not None:
+        return pipeline.team.pair
+    if pipeline.options.guidance_batch != "on":
+        return one_by_one
+    every = request.guidance_every
+    if every is not None and every > 1:
+        raise RequestError(
+            f"guidance_batch 'on' does not go with guidance_every {every}, which evaluates one "
+            "side alone; auto and off do"
+        )
+    return together
+
+
 def model_of(
     pipeline: Pipeline,
     kind: str,
@@ -214,9 +233,7 @@ def model_of(
     levels = sigmas.to(pipeline.device)
     dit = pipeline.dit if kind == "dit" else pipeline.low_dit
     assert dit is not None
-    control: dict[str, Any] = {}
-    if conditioning.control is not None:
-        control = {"control": conditioning.control, "control_scale": conditioning.control_scale}
+    control = conditioning.control
 
     def model(x: Tensor, sigma: Tensor, context: Tensor) -> Tensor:
         to = None
@@ -224,12 +241,22 @@ def model_of(
             # The nearest level below; what is known stays at 0.
             after = torch.where(levels < sigma[..., None] - 1e-6, levels, 0.0).amax(-1)
             to = torch.where(sigma > 0, after, 0.0)
+        more: dict[str, Any] = {}
+        if control is not None:
+            more = {"control": again(control, x), "control_scale": conditioning.control_scale}
+        if conditioning.image is not None:
+            more["image"] = again(conditioning.image, x)
         if conditioning.channels is not None:
-            x = torch.cat((x, conditioning.channels.to(x.dtype)), 1)
+            x = torch.cat((x, again(conditioning.channels, x).to(x.dtype)), 1)
         sigma = told_sigma(pipeline.spec, sigma)
         with pipeline.working(kind):
-            velocity: Tensor = dit(x, sigma, context, to=to, image=conditioning.image, **control)
+            velocity: Tensor = dit(x, sigma, context, to=to, **more)
         return velocity
+
+    def again(given: Tensor, x: Tensor) -> Tensor:
+        """Return what is given of each clip as often as the clips stand in x."""
+        times = x.shape[0] // given.shape[0]
+        return given if times == 1 else torch.cat([given] * times)
 
     return model
 

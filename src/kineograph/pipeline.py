@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import torch
 
+from kineograph.errors import RequestError, choice
 from kineograph.models.dit import VideoDiT
 from kineograph.models.image import ImageEncoder
 from kineograph.models.interpolator import FrameInterpolator
@@ -21,7 +22,7 @@ from kineograph.request import ResolvedRequest
 from kineograph.runtime.compiling import compile_blocks
 from kineograph.runtime.contexts import ContextStore
 from kineograph.runtime.kernels import check_kernel, use_kernel
-from kineograph.runtime.options import DEFAULT, ON_CPU, RunOptions
+from kineograph.runtime.options import DEFAULT, GUIDANCE_BATCH, ON_CPU, RunOptions
 from kineograph.runtime.parallel import Team, share_weights, share_work
 from kineograph.runtime.residence import Residence
 from kineograph.runtime.rounding import check_rounding, round_weights
@@ -107,6 +108,7 @@ def load(
     check_kernel(options.attention, device, dtype)
     if options.weights is not None:
         check_rounding(options.weights)
+    options = _guiding(options, team)
     parts = open_parts(name, dtype if spec.hub else None)
     modules = dict(parts.modules)
     moved = {kind: part for kind, part in modules.items() if kind not in COMPANIONS}
@@ -136,6 +138,16 @@ def load(
         dtype, parts.hashes, Residence(moved, device, options.fit or "resident"), options,
         contexts=_contexts(parts, options, device, dtype), team=team,
     )  # fmt: skip
+
+
+def _guiding(options: RunOptions, team: Team | None) -> RunOptions:
+    """Return options that say whether both sides of guidance are one call: where it is planned."""
+    batch = choice("guidance_batch", options.guidance_batch, "auto", GUIDANCE_BATCH)
+    if batch == "on" and team is not None:
+        raise RequestError(
+            "guidance_batch 'on' is not allowed where several processes work; auto and off are"
+        )
+    return replace(options, guidance_batch="on" if batch == "on" else "off")
 
 
 def _prepare(dit: VideoDiT, options: RunOptions, team: Team | None) -> None:

@@ -76,6 +76,12 @@ class Record(Sidecar):
     made_on: dict[str, str] = field(default_factory=dict)  # torch, threads, dtype, device
 
 
+# What gives the model of a clip: of its row, under options, to a team or none.
+Opener = Callable[
+    [ResolvedRequest, ModelSpec, RunOptions, Callable[[Event], None], Team | None], Pipeline
+]
+
+
 class Stopwatch:
     """Seconds by stage, counted from one lap to the next."""
 
@@ -96,12 +102,15 @@ def run(
     preview: bool = False,
     options: RunOptions = DEFAULT,
     on_event: Callable[[Event], None] = lambda event: None,
+    on_state: Callable[[SamplerState], None] = lambda state: None,
+    opened: Opener | None = None,
 ) -> list[Artifact]:
     """Make the clips of a request: files, sidecars, and nothing half done.
 
     What can be refused is refused before anything is computed. A clip's state lies beside its
     output while it is made; with `resume` such a state is taken up again, and clips that are
-    finished are left as they are.
+    finished are left as they are. `on_state` sees each state, and what `on_event` or it raises
+    ends the run with its state on disk; `opened` gives the model in place of `open_pipeline`.
 
     Where torchrun has started several processes they make each clip together. The first one
     alone reads and writes states and files, speaks, and returns what it wrote.
@@ -112,7 +121,8 @@ def run(
     """
     spec = spec_of(DEFAULT_MODEL if request.model is None else request.model)
     if asked_for() == 1:
-        return _run(request, spec, None, resume, preview, options, on_event)
+        work = _Work(spec, None, options, on_event, on_state, opened or open_pipeline)
+        return _run(request, work, resume, preview)
     if preview:
         raise RequestError("preview shows nothing where several processes work; leave it out")
     kind = torch.device(options.device or default_device()).type
@@ -120,21 +130,29 @@ def run(
     team = join_team(kind, guided=scale != 1, heads=spec.dit.num_heads)
     try:
         told = on_event if team.writes else _silent
-        return _run(request, spec, team, resume, preview, options, told)
+        work = _Work(spec, team, options, told, on_state, opened or open_pipeline)
+        return _run(request, work, resume, preview)
     finally:
         leave_team()
 
 
+@dataclass(frozen=True)
+class _Work:
+    """How the clips of a request are made, and who is told."""
+
+    spec: ModelSpec
+    team: Team | None
+    options: RunOptions
+    on_event: Callable[[Event], None]
+    on_state: Callable[[SamplerState], None]
+    opened: Opener
+
+
 def _run(
-    request: GenerationRequest,
-    spec: ModelSpec,
-    team: Team | None,
-    resume: bool,
-    preview: bool,
-    options: RunOptions,
-    on_event: Callable[[Event], None],
+    request: GenerationRequest, work: _Work, resume: bool, preview: bool
 ) -> list[Artifact]:
     """Make the clips of a request, alone or in a team."""
+    spec, team, on_event = work.spec, work.team, work.on_event
     writes = team is None or team.writes
     clips = _resolve(request, spec, resume=resume).clips() if writes else []
     records = [finished(clip) if resume else None for clip in clips]
@@ -152,9 +170,9 @@ def _run(
             on_event(Event("resume", message=f"{clip.output} is already complete"))
         else:
             if pipeline is None:
-                pipeline = _open(clip, spec, options, on_event, team)
+                pipeline = work.opened(clip, spec, work.options, on_event, team)
                 watch.lap("load")
-            record = _make(pipeline, clip, watch, on_event, resume=resume)
+            record = _make(pipeline, clip, watch, work, resume=resume)
             watch = Stopwatch()
         artifacts.append(Artifact(Path(clip.output), sidecar_path(clip), record.timings))
     for clip in clips if preview else []:
@@ -168,7 +186,7 @@ def _silent(event: Event) -> None:
     """Say nothing: another process speaks."""
 
 
-def _open(
+def open_pipeline(
     clip: ResolvedRequest,
     spec: ModelSpec,
     options: RunOptions,
@@ -182,6 +200,9 @@ def _open(
     if spec.hub or where.type != "cpu":
         made = _plan(clip, spec, where, options)
         options = replace(options, fit=made.fit)
+        if options.guidance_batch == "auto":
+            both = made.batched and team is None
+            options = replace(options, guidance_batch="on" if both else "off")
         on_event(Event("plan", message=as_text(made)))
     pipeline = load(spec.name, options=options, team=team)
     return adapt(pipeline, clip.lora) if clip.lora else pipeline
@@ -222,6 +243,8 @@ def _plan(
         memory=free_memory(device) if memory is None else memory,
         fit=options.fit,
         rounded=options.weights is not None,
+        guidance_batch=options.guidance_batch,
+        device=device,
     )
 
 
@@ -257,11 +280,12 @@ def _make(
     pipeline: Pipeline,
     clip: ResolvedRequest,
     watch: Stopwatch,
-    on_event: Callable[[Event], None],
+    work: _Work,
     *,
     resume: bool,
 ) -> Record:
     """Make one clip and its sidecar; the state on disk goes when both are there."""
+    on_event = work.on_event
     images = {path: sha256(path) for path in clip.inputs()}
     inputs = {**pipeline.hashes, **images}
     team = pipeline.team
@@ -296,6 +320,7 @@ def _make(
         watch.lap("condition" if keeper.state is None else "denoise")
         if writes:
             keeper.keep(state)
+        work.on_state(state)
         on_event(Event("denoise", state.index, clip.steps))
 
     on_event(Event("condition"))
@@ -303,7 +328,8 @@ def _make(
         state = None if partial is None else partial.state
         frames = generate(pipeline, clip, state=state, on_step=on_step)
         if writes:
-            _write(with_neighbours(frames, clip, pipeline.spec), clip, watch, on_event)
+            frames = with_neighbours(frames, clip, pipeline.spec)
+            _write(frames, clip, watch, on_event, repeatable=pipeline.options.repeatable)
         else:
             next(frames)  # as far as the clip is made together: frames are the writer's work
     except BaseException:
@@ -361,14 +387,17 @@ def _write(
     clip: ResolvedRequest,
     watch: Stopwatch,
     on_event: Callable[[Event], None],
+    *,
+    repeatable: bool,
 ) -> None:
     """Write frames as they come; the file appears complete or not at all."""
     # How many frames a neighbour has is known when it has been read.
     alone = clip.before is None and clip.after is None and not clip.loop
     total = clip.delivered(clip.num_frames) if alone else 0
     with open_writer(
-        clip.output, clip.delivered_fps, clip.out_width, clip.out_height, clip.format
-    ) as writer:
+        clip.output, clip.delivered_fps, clip.out_width, clip.out_height, clip.format,
+        repeatable=repeatable,
+    ) as writer:  # fmt: skip
         for frames in chunks:
             watch.lap("decode")
             writer.write(frames)

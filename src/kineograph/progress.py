@@ -9,12 +9,23 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from kineograph.produce import Event
+from typing import Any, Protocol, runtime_checkable
 
 PLAIN_LINE_EVERY = 5.0  # seconds between lines of progress where no terminal shows a bar
+
+
+@runtime_checkable
+class Event(Protocol):
+    """Progress of a stage, or a message to the user, whoever tells it."""
+
+    @property
+    def stage(self) -> str: ...
+    @property
+    def done(self) -> int: ...
+    @property
+    def total(self) -> int: ...
+    @property
+    def message(self) -> str | None: ...
 
 
 def say(line: str) -> None:

@@ -13,14 +13,16 @@ from kineograph.weights.folder import random_parts
 
 
 def planned(
-    name, *, memory=None, fit=None, rate=1e15, dtype=torch.bfloat16, rounded=False, **fields
-):
+    name, *, memory=None, fit=None, rate=1e15, dtype=torch.bfloat16, rounded=False,
+    batch="off", device="cpu", **fields,
+):  # fmt: skip
     spec = PRESETS[name]
     fields |= {way: "a.png" for way in spec.needs}
     request = resolve(GenerationRequest("a ball", **fields), spec)
     return make_plan(
-        spec, request, dtype=dtype, rate=rate, memory=memory, fit=fit, rounded=rounded
-    )
+        spec, request, dtype=dtype, rate=rate, memory=memory, fit=fit, rounded=rounded,
+        guidance_batch=batch, device=torch.device(device),
+    )  # fmt: skip
 
 
 def operations(plan):
@@ -116,3 +118,40 @@ def test_the_command_prints_a_table_and_refuses(capsys):
     ):
         assert cli.main(["plan", *words]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_both_sides_of_guidance_at_once_need_twice_the_tensors_and_no_more_operations():
+    one, both = (planned("wan2.1-t2v-1.3b", num_frames=5, batch=b) for b in ("off", "on"))
+    assert (one.batched, both.batched) == (False, True)
+    assert as_dict(both)["guidance_batch"] == "on"
+    assert operations(both) == operations(one)
+    of = {stage.name: stage.other_bytes for stage in one.stages}
+    for stage in both.stages:
+        assert stage.other_bytes == of[stage.name] * (2 if stage.name == "denoise" else 1)
+
+
+def test_guidance_is_one_call_by_itself_where_one_side_leaves_a_gpu_idle(monkeypatch):
+    monkeypatch.setattr("kineograph.runtime.batching.multiprocessors", lambda device: 100)
+    # 30 x 52 tokens a latent frame: 13 by 12 tiles of 128, and two rounds are 200 of them.
+    for device, frames, batched in (("cuda", 1, True), ("cuda", 5, False), ("cpu", 1, False)):
+        plan = planned("wan2.1-t2v-1.3b", num_frames=frames, batch="auto", device=device)
+        assert plan.batched is batched, (device, frames)
+    auto = {"num_frames": 1, "batch": "auto", "device": "cuda"}
+    for fields in ({"guidance_scale": 1.0}, {"guidance_every": 2}):
+        assert not planned("wan2.1-t2v-1.3b", **auto, **fields).batched
+        assert not planned("wan2.1-t2v-1.3b", **auto | {"batch": "on"}, **fields).batched
+
+
+def test_guidance_is_one_call_only_where_memory_allows(monkeypatch):
+    monkeypatch.setattr("kineograph.runtime.batching.multiprocessors", lambda device: 10**6)
+    auto = {"batch": "auto", "device": "cuda", "num_frames": 5, "fit": "stages"}
+    one = planned("wan2.1-t2v-14b", **auto | {"batch": "off"})
+    stage = next(stage for stage in one.stages if stage.name == "denoise")
+    need = stage.on_device("stages", one.weight_bytes)
+    for memory, batched in ((need + stage.other_bytes // 2, False), (2 * need, True)):
+        assert planned("wan2.1-t2v-14b", **auto, memory=round(memory / 0.9)).batched is batched
+    # One rung lower for it would cost more than it gains.
+    auto.pop("fit")
+    sizes = as_dict(one)["device_bytes_by_fit"]
+    plan = planned("wan2.1-t2v-14b", **auto, memory=round(1.0001 * sizes["stages"] / 0.9))
+    assert (plan.fit, plan.batched) == ("stages", False)

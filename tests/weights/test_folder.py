@@ -160,7 +160,7 @@ def test_a_folder_that_does_not_say_what_it_is_is_refused(tmp_path, text):
 def test_a_name_that_is_neither_lists_the_models(tmp_path):
     with pytest.raises(WeightsError, match=r"lacks model\.json"):
         spec_of(str(tmp_path))
-    for name in ("giant", "nano/none", "a\0b", ""):
+    for name in ("giant", "nano/none/more", "../none", "a\0b", ""):
         with pytest.raises(RequestError, match="available: nano"):
             locate(name)
 

@@ -29,6 +29,7 @@ from transformers import (
     UMT5Config,
     UMT5EncoderModel,
 )
+from wan_rows import IMAGE, PICKLES, ROWS, TEXT, TRUE, scaled, write_original
 
 from kineograph.decoding import decode
 from kineograph.errors import RequestError, WeightsError
@@ -36,51 +37,11 @@ from kineograph.flow.sigmas import make_sigmas
 from kineograph.generate import generate, initial_noise, told_sigma
 from kineograph.media.video import open_writer, read_video
 from kineograph.pipeline import load
-from kineograph.presets import PRESETS
 from kineograph.request import GenerationRequest, resolve
-from kineograph.spec import FrameSize, ImageConfig, TextConfig
 from kineograph.weights import folder as folders
 from kineograph.weights import header
 from kineograph.weights.files import save_tensors
 from kineograph.weights.folder import open_parts, package_folder, spec_of
-from kineograph.weights.keymaps import IMAGE_TO_WAN, rename, vae_to_wan
-
-TEXT = TextConfig(vocab_size=1024, dim=16, head_dim=8, num_heads=2, ffn_dim=32, num_layers=2)
-IMAGE = ImageConfig(image_size=28, patch_size=7, dim=20, ffn_dim=40, num_heads=2, num_layers=2)
-SIZE = FrameSize(32, 48, 32, 48)
-PICKLES = {
-    "vae": "Wan2.1_VAE.pth",
-    "text": "models_t5_umt5-xxl-enc-bf16.pth",
-    "image": "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth",
-}
-
-
-def scaled(name):
-    """The row of a model with every width cut down; what is special of it stays."""
-    spec = TRUE[name]
-    deep = spec.vae.residual
-    vae = replace(
-        spec.vae, encoder_dim=4, decoder_dim=8 if deep else 4, z_dim=6 if deep else 4,
-        latents_mean=tuple(0.1 * i for i in range(6 if deep else 4)),
-        latents_std=tuple(1 + 0.2 * i for i in range(6 if deep else 4)),
-    )  # fmt: skip
-    more = vae.z_dim + 4 if spec.concatenates else 0
-    image = IMAGE if spec.image else None
-    control = {}
-    if spec.dit.control_layers:
-        stride = spec.vae.spatial_stride
-        control = {"control_layers": (0,), "control_channels": 2 * vae.z_dim + stride**2}
-    dit = replace(
-        spec.dit, **control, dim=24,
-        ffn_dim=48, num_heads=2, num_layers=2, text_dim=TEXT.dim, freq_dim=32,
-        in_channels=vae.z_dim + more, out_channels=vae.z_dim, image_dim=IMAGE.dim if image else 0,
-        image_positions=2 * IMAGE.tokens if spec.dit.image_positions else 0,
-    )  # fmt: skip
-    sizes = {"16:9": FrameSize(32, 64, 32, 64) if deep else SIZE}
-    return replace(
-        spec, vae=vae, dit=dit, text=TEXT, image=image, sizes=sizes, other_sizes={}, steps=4,
-        num_frames=9, max_frames=9,
-    )  # fmt: skip
 
 
 def _random(module, generator, std=0.2):
@@ -165,35 +126,6 @@ def peers(spec):
     return WanImageToVideoPipeline(**parts)
 
 
-def write_original(folder, spec, modules):
-    """Write our modules as the original repositories lay their files out."""
-    folder.mkdir()
-    experts = {"dit": ""}
-    if spec.boundary:
-        experts = {"dit": "high_noise_model", "low_dit": "low_noise_model"}
-    for kind, name in experts.items():
-        (folder / name).mkdir(exist_ok=True)
-        path = folder / name / "diffusion_pytorch_model.safetensors"
-        save_tensors(path, modules[kind].state_dict(), {"format": "pt"})
-    vae = rename(modules["vae"].state_dict(), vae_to_wan(spec.vae))
-    name = "Wan2.2_VAE.pth" if spec.vae.residual else PICKLES["vae"]
-    torch.save(vae, folder / name)
-    torch.save(modules["text"].state_dict(), folder / PICKLES["text"])
-    if spec.image:
-        clip = rename(modules["image"].state_dict(), IMAGE_TO_WAN)
-        last = f"visual.transformer.{spec.image.num_layers}.mlp.0.bias"
-        clip |= {"log_scale": torch.zeros(()), "textual.norm.weight": torch.zeros(3)}
-        clip |= {"visual.head": torch.zeros(2, 2), last: torch.zeros(4)}
-        torch.save(clip, folder / PICKLES["image"])
-    tokenizer = folder / "google" / "umt5-xxl" / "tokenizer.json"
-    tokenizer.parent.mkdir(parents=True)
-    tokenizer.write_bytes((package_folder() / "tiny" / "tokenizer.json").read_bytes())
-
-
-TRUE = dict(PRESETS)  # before the rows are scaled
-ROWS = [name for name, spec in PRESETS.items() if spec.hub]
-
-
 @pytest.fixture(scope="module", autouse=True)
 def rows(tmp_path_factory):
     """The rows of the table scaled, and a cache of our own."""
@@ -201,6 +133,7 @@ def rows(tmp_path_factory):
         patch.setenv("KINEOGRAPH_CACHE", str(tmp_path_factory.mktemp("cache")))
         for name in ROWS:
             patch.setitem(folders.PRESETS, name, scaled(name))
+        patch.setattr("huggingface_hub.constants.HF_HUB_CACHE", "nowhere")
         yield
 
 

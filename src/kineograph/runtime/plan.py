@@ -27,6 +27,7 @@ from kineograph.models.upsampler import VideoUpsampler
 from kineograph.models.vae import VideoVAE
 from kineograph.nn.rope import rope_table
 from kineograph.request import ResolvedRequest
+from kineograph.runtime.batching import batch_pays, tokens_of
 from kineograph.runtime.options import STRATEGIES, Strategy
 from kineograph.runtime.tiles import decode_border, encode_border, tiled_share
 from kineograph.spec import (
@@ -81,6 +82,7 @@ class Plan:
     weight_bytes: int  # of all parts
     fit: Strategy
     memory: int | None  # free on the device, in bytes, if that is known
+    batched: bool = False  # both sides of guidance in one call
 
     @property
     def seconds(self) -> float:
@@ -107,11 +109,15 @@ def make_plan(
     memory: int | None,
     fit: Strategy | None = None,
     rounded: bool = False,
+    guidance_batch: str = "off",
+    device: torch.device = CPU,
 ) -> Plan:
     """Return what a clip costs at a rate (operations a second) within some memory (bytes).
 
     Without `fit` the first rung that is expected to do is chosen, or the last one. `rounded`
-    weights take 8 bits.
+    weights take 8 bits. `guidance_batch` is that of the run's options: "on" counts the tensors
+    of both sides of guidance at once, "auto" does where it pays on `device` and where what they
+    need changes no rung.
     """
     parts = _parts(spec)
     width = {kind: 4 if kind == "vae" and spec.float_vae else dtype.itemsize for kind in parts}
@@ -158,7 +164,24 @@ def make_plan(
             enlarged = request.times_fps * _enlarge(spec.upsampler, request)
             add("enlarge", "upsampler", enlarged, 4 * request.out_height * request.out_width * 50)
     plan = Plan(tuple(stages), sum(bytes_of.values()), "resident", memory)
-    return fitted(plan, memory) if fit is None else replace(plan, fit=fit)
+    plan = fitted(plan, memory) if fit is None else replace(plan, fit=fit)
+    skips = request.guidance_every is not None and request.guidance_every > 1
+    if guidance_batch == "off" or not guided or skips:
+        return plan
+    pays = batch_pays(spec.dit, tokens_of(spec.dit, latent), device)
+    return _batched(plan, guidance_batch, fit, pays)
+
+
+def _batched(plan: Plan, wanted: str, fit: Strategy | None, pays: bool) -> Plan:
+    """Return a plan with both sides of guidance in one call, if that is wanted."""
+    stages = tuple(
+        replace(stage, other_bytes=2 * stage.other_bytes) if stage.name == "denoise" else stage
+        for stage in plan.stages
+    )
+    both = replace(plan, stages=stages, batched=True)
+    both = fitted(both, plan.memory) if fit is None else both
+    as_well = both.fit == plan.fit and both.fits(both.fit)
+    return both if wanted == "on" or (pays and as_well) else plan
 
 
 def fitted(plan: Plan, memory: int | None) -> Plan:
@@ -344,6 +367,7 @@ def as_dict(plan: Plan) -> dict[str, Any]:
     return {
         "seconds": plan.seconds,
         "fit": plan.fit,
+        "guidance_batch": "on" if plan.batched else "off",
         "device_bytes": plan.device_bytes,
         "weight_bytes": plan.weight_bytes,
         "device_bytes_by_fit": {

@@ -187,14 +187,33 @@ def run_stage(kind: str, recipe: Path, out: Path, how: How) -> None:
     say_line(f"{kind}: finished")
 
 
+def _repack(model: Path, folder: Path, dtype: torch.dtype) -> None:
+    """Write a model folder again, its matrices rounded to `dtype`."""
+    if folder.resolve() == model.resolve():
+        raise RequestError(f"{model} is the model itself; name another folder to write")
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind, name in WEIGHTS.items():
+        if (model / name).exists():
+            config, tensors, header = load_weights(model / name, kind)
+            metadata = {key: value for key, value in header.items() if key not in RESERVED}
+            save_weights(folder / name, tensors, config, metadata, dtype)
+    for source in sorted(model.glob("*.json")):
+        with atomic_write(folder / source.name) as file:
+            file.write(source.read_bytes())
+
+
 def assemble(run: Path, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
     """Collect the finished weights of a run into a model folder, matrices rounded to `dtype`.
 
     A transformer that has learnt to take few steps goes before the one that it learnt from. A run
-    without upsampler or interpolator makes a model without them.
+    without upsampler or interpolator makes a model without them. A model folder may be given for
+    a run: the same model is then written in `dtype`.
 
     Raises `RequestError` naming the first file that is missing, before anything is written.
     """
+    if (run / "model.json").exists():
+        _repack(run, folder, dtype)
+        return
     few = run / "fewstep" / "dit.safetensors"
     weights = {
         "vae": run / "vae" / "vae.safetensors",

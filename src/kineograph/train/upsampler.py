@@ -98,6 +98,11 @@ class UpsamplerTask:
         self.vae = built.eval().to(device)
         self.held: tuple[Tensor, list[Tensor]] | None = None
 
+    def _half(self) -> torch.autocast:
+        # oneDNN of torch 2.13 corrupts memory where convolutions of 32 channels go backward in
+        # bfloat16 on a processor: there the gradient was not a number, or the process died.
+        return torch.autocast(self.device.type, torch.bfloat16, self.device.type != "cpu")
+
     def is_matrix(self, name: str, parameter: nn.Parameter) -> bool:
         return parameter.ndim >= 4 and "blocks." in name
 
@@ -137,7 +142,7 @@ class UpsamplerTask:
         for i, large in enumerate(wanted):
             if i:  # a part of it: a pass costs four times as much as the one before
                 x, large = _window(x, large, rng, self.config.scale)
-            with torch.autocast(self.device.type, torch.bfloat16):
+            with self._half():
                 out = self.upsampler(x).float()
             error = out - large
             edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
@@ -156,7 +161,7 @@ class UpsamplerTask:
         figures: dict[str, float] = {}
         x = small
         for i, large in enumerate(wanted):
-            with torch.autocast(self.device.type, torch.bfloat16):
+            with self._half():
                 x = torch.cat([self.upsampler(part) for part in x.split(2)]).float()
             bicubic = enlarge(small, self.config.scale ** (i + 1))
             mine, plain = psnr(x, large).mean(), psnr(bicubic, large).mean()

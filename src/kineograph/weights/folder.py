@@ -4,8 +4,9 @@
     NAME/words.json upsampler.safetensors   may be missing
     NAME/model.json                         names the row of presets.py: {"preset": "nano"}
 
-A name is that of a preset or a path to a folder. A preset's folder is looked for in the folders
-of the environment variable KINEOGRAPH_MODELS, then in the package.
+A name is that of a preset, a path to a folder, or an id of the Hugging Face hub. A preset's folder
+is looked for in the folders of the environment variable KINEOGRAPH_MODELS, then in the package,
+then in the hub's cache; nothing is fetched.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +25,8 @@ from kineograph.presets import PRESETS, get_preset
 from kineograph.request import GenerationRequest, check_ranges
 from kineograph.spec import ModelSpec
 from kineograph.weights.header import CONFIGS, Header, read_header, sha256, shown
-from kineograph.weights.layouts import find_wan
+from kineograph.weights.hub import MAIN, HubId, cache_of_hub, hub_id, row_of, whole_snapshot
+from kineograph.weights.layouts import find_wan, part_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -56,13 +59,21 @@ def is_random(spec: ModelSpec) -> bool:
 def spec_of(name: str) -> ModelSpec:
     """Return the row of a preset, or of the preset that a folder says it is a set of weights for.
 
+    An id of the hub that no row has is told by its files, which must be here.
+
     Raises:
-        RequestError: `name` is neither a preset nor a folder.
+        RequestError: `name` is neither a preset nor a folder nor an id of the hub.
         WeightsError: the folder does not say what it is.
     """
     folder = Path(name)
-    if name in PRESETS or not name or "\0" in name or not folder.is_dir():
+    if name in PRESETS or not name or "\0" in name:
         return get_preset(name)
+    if not folder.is_dir():
+        hub = hub_id(name)
+        if hub is None:
+            return get_preset(name)
+        row = row_of(hub.repo)
+        return replace(spec_of(str(_of_hub(hub))) if row is None else row, name=name)
     wan = _wan_in(folder)
     if wan is not None:
         return replace(PRESETS[wan], name=name)
@@ -131,26 +142,69 @@ def locate(name: str) -> Path:
     """Return the folder of a model's files.
 
     Raises:
-        RequestError: `name` is neither a preset nor a folder.
-        WeightsError: no folder holds the preset's files.
+        RequestError: `name` is neither a preset nor a folder nor an id of the hub.
+        WeightsError: no folder holds the preset's files, or the one in the hub's cache lacks some.
     """
     if name not in PRESETS:
+        hub = None if Path(name).is_dir() else hub_id(name)
+        if hub is not None:
+            return _of_hub(hub)
         spec_of(name)
         return Path(name)
     spec = PRESETS[name]
-    tried = [Path(p) for p in os.environ.get(MODELS_VARIABLE, "").split(os.pathsep) if p]
-    tried.append(package_folder())
+    tried = _places()
     names = [name, *(hub.rsplit("/", 1)[-1] for hub in spec.hub)]
     wanted = TOKENIZER if is_random(spec) else WEIGHTS["dit"]
     for folder in (folder / name for folder in tried for name in names):
         if (folder / wanted).exists() or (spec.hub and find_wan(folder)):
             return folder
+    found = _cached(spec)
+    if found is not None:
+        return found
     published = f"; published as {' and '.join(spec.hub)}" if spec.hub else ""
+    how = f"; fetch them with: kineo download {name}" if spec.hub else ""
     raise WeightsError(
         f"the weights of {name} ({spec.source}) are not here; looked in "
         f"{', '.join(str(folder / name) for folder in tried)} (more folders: "
-        f"{MODELS_VARIABLE}{published})"
+        f"{MODELS_VARIABLE}{published}){how}"
     )
+
+
+def _cached(spec: ModelSpec) -> Path | None:
+    """Return a row's folder in the hub's cache, in whichever layout is whole."""
+    incomplete = []
+    for hub in map(HubId, spec.hub):
+        try:
+            folder = whole_snapshot(hub, spec)
+        except WeightsError as error:
+            incomplete.append(error)
+        else:
+            if folder is not None:
+                return folder
+    if incomplete:
+        raise incomplete[0]
+    return None
+
+
+def _places() -> list[Path]:
+    """Return the folders that models are looked for in, before the hub's cache."""
+    named = [Path(p) for p in os.environ.get(MODELS_VARIABLE, "").split(os.pathsep) if p]
+    return [*named, package_folder()]
+
+
+def _of_hub(hub: HubId) -> Path:
+    """Return the folder of an id of the hub; a `WeightsError` says how to fetch it."""
+    if hub.revision == MAIN:
+        for folder in (place / hub.repo.rsplit("/", 1)[-1] for place in _places()):
+            if find_wan(folder):
+                return folder
+    found = whole_snapshot(hub, row_of(hub.repo))
+    if found is None:
+        raise WeightsError(
+            f"{hub} is neither a folder nor in the hub's cache, {cache_of_hub()}; if it is an id "
+            f"of the hub, fetch it with: kineo download {hub}"
+        )
+    return found
 
 
 @dataclass(frozen=True)
@@ -159,7 +213,7 @@ class Entry:
 
     spec: ModelSpec
     folder: Path | None  # None where the weights are missing
-    parameters: int
+    parameters: int  # of open weights those of the transformers
     bytes: int
 
 
@@ -175,6 +229,12 @@ def _entry(spec: ModelSpec) -> Entry:
         folder = locate(spec.name)
     except WeightsError:
         return Entry(spec, None, 0, 0)
+    found = find_wan(folder) if spec.hub else None
+    if found is not None:
+        size = sum(path.stat().st_size for paths in found.files.values() for path in paths)
+        told = (part_tensors(found.files.get(kind, ())) for kind in ("dit", "low_dit"))
+        numbers = sum(prod(info.shape) for part in told for _, info in part.values())
+        return Entry(spec, folder, numbers, size)
     headers = _headers(folder).values()
     return Entry(spec, folder, sum(h.parameters for h in headers), sum(h.bytes for h in headers))
 

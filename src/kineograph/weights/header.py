@@ -214,20 +214,30 @@ def sha256(path: str | Path) -> str:
     """
     path = Path(path).absolute()
     try:
-        stat = path.stat()
-        key = (str(path), stat.st_mtime_ns, stat.st_size)
+        key, note = _remembered(path)
         if key not in _HASHES:
-            note = cache_folder() / "hashes" / hashlib.sha256(repr(key).encode()).hexdigest()
-            large = stat.st_size >= LARGE
-            if large and note.exists():
+            if key[2] >= LARGE and note.exists():
                 _HASHES[key] = note.read_text()
             else:
                 with path.open("rb") as file:
-                    _HASHES[key] = hashlib.file_digest(file, "sha256").hexdigest()
-                if large:
-                    note.parent.mkdir(parents=True, exist_ok=True)
-                    with atomic_write(note) as file:
-                        file.write(_HASHES[key].encode())
+                    know_sha256(path, hashlib.file_digest(file, "sha256").hexdigest())
     except OSError as error:
         raise WeightsError(f"cannot read {path}: {error.strerror or error}") from None
     return _HASHES[key]
+
+
+def know_sha256(path: str | Path, digest: str) -> None:
+    """Remember the SHA-256 of a file that somebody has worked out."""
+    key, note = _remembered(Path(path).absolute())
+    _HASHES[key] = digest
+    if key[2] >= LARGE:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(note) as file:
+            file.write(digest.encode())
+
+
+def _remembered(path: Path) -> tuple[tuple[str, int, int], Path]:
+    """Return under what a file's hash is remembered, and in which note where it is large."""
+    stat = path.stat()
+    key = (str(path), stat.st_mtime_ns, stat.st_size)
+    return key, cache_folder() / "hashes" / hashlib.sha256(repr(key).encode()).hexdigest()

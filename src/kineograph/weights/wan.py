@@ -35,7 +35,7 @@ from kineograph.weights.keymaps import (
     used,
     vae_to_wan,
 )
-from kineograph.weights.layouts import Layout, WanFolder, part_tensors
+from kineograph.weights.layouts import Layout, WanFolder, configs_of, part_tensors
 from kineograph.weights.pickles import converted
 
 KINDS = {"low_dit": "dit"}  # parts that are of another's kind
@@ -67,15 +67,6 @@ def table_of(config: AnyConfig, layout: Layout) -> tuple[Table, str]:
 def shapes_of(kind: str, config: AnyConfig) -> dict[str, tuple[int, ...]]:
     """Return the shape of every weight of a part, by our names."""
     return {k: tuple(w.shape) for k, w in skeleton(kind, config).state_dict().items()}
-
-
-def configs_of(spec: ModelSpec) -> dict[str, AnyConfig]:
-    """Return the config of every part that a model of open weights has."""
-    parts: dict[str, AnyConfig | None] = {
-        "vae": spec.vae, "dit": spec.dit, "low_dit": spec.dit if spec.boundary else None,
-        "text": spec.text, "image": spec.image,
-    }  # fmt: skip
-    return {kind: config for kind, config in parts.items() if config is not None}
 
 
 def open_wan(
@@ -204,5 +195,7 @@ def recognise(folder: WanFolder, rows: Mapping[str, ModelSpec]) -> str:
             same.append(name)
     if not same:
         raise WeightsError(f"{folder.path} holds weights of none of: {', '.join(rows)}")
-    told = folder.path.resolve().name.lower()
+    path = folder.path.resolve()
+    # In the hub's cache a folder is named by its commit, and two above it by the model.
+    told = (path.parent.parent if path.parent.name == "snapshots" else path).name.lower()
     return max(same, key=lambda name: sum(word in told for word in name.split("-")))

@@ -1,0 +1,108 @@
+"""The API process: routes over the store. It never imports torch, and computes nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio.to_thread
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from kineograph import __version__
+from kineograph.errors import KineographError
+from kineograph.serve import (
+    access,
+    api_account,
+    api_admin,
+    api_files,
+    api_kling,
+    api_ops,
+    api_videos,
+)
+from kineograph.serve.chores import Chores
+from kineograph.serve.database import Database
+from kineograph.serve.document import document_of
+from kineograph.serve.http import Api, Problem, invalid_message, problem_of
+from kineograph.serve.listeners import Listeners
+from kineograph.serve.service import Service
+from kineograph.serve.settings import Settings
+from kineograph.serve.watching import Watch
+
+THREADS = 24  # that wait for the database and for files
+
+
+def create_app(settings: Settings, database: Database) -> FastAPI:
+    """Return the application of a service whose database is open and up to date."""
+    service = Service(settings, database)
+    api, listeners = Api(service), Listeners(database, service.board)
+    chores = Chores(service)
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
+        if settings.is_open():
+            with database.write() as connection:
+                access.ensure_local_account(connection, time.time())
+        chores.start()
+        yield
+        await listeners.close()
+        await anyio.to_thread.run_sync(chores.stop)
+
+    app = FastAPI(
+        title="Kineograph", version=__version__, lifespan=life, docs_url="/docs", redoc_url=None,
+        summary="Text in, video out: a queue that is fair, jobs that are never lost.",
+    )  # fmt: skip
+    app.state.api = api
+    for prefix in api_kling.PREFIXES:  # first: it has /v1/videos/text2video
+        app.include_router(api_kling.router(api, shown=prefix == "/v1/videos"), prefix=prefix)
+    app.include_router(api_videos.router(api, listeners))
+    app.include_router(api_files.router(api), tags=["videos"])
+    app.include_router(api_account.router(api))
+    app.include_router(api_ops.router(api))
+    app.include_router(api_admin.router(api))
+    _answer_errors(app)
+
+    app.add_middleware(Watch)
+    app.openapi = document_of(app, settings, service.specs.values())  # type: ignore[method-assign]
+    return app
+
+
+def _answer_errors(app: FastAPI) -> None:
+    """Let every error be answered in the envelope of the dialect that was spoken."""
+
+    def answer(request: Request, error: Exception, problem: Problem) -> Response:
+        if api_kling.speaks(request):
+            return api_kling.problem_answer(request, error)
+        return problem.answer()
+
+    async def refused(request: Request, error: Exception) -> Response:
+        return answer(request, error, problem_of(error))
+
+    async def invalid(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        where, name = error.errors()[0]["loc"][0], str(error.errors()[0]["loc"][-1])
+        problem = Problem(400, "invalid_request", invalid_message(error), name)
+        if where == "path":
+            problem = Problem(404, "not_found", invalid_message(error), name)
+        return answer(request, error, problem)
+
+    async def missing(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        codes = {404: "not_found", 405: "method_not_allowed"}
+        message = f"{request.method} {request.url.path}: {error.detail}"
+        code = codes.get(error.status_code, "http_error")
+        problem = Problem(error.status_code, code, message, headers=error.headers or {})
+        return answer(request, error, problem)
+
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, missing)
+    app.add_exception_handler(Exception, refused)
+    for kind in (KineographError, DBAPIError, PoolTimeout, ClientDisconnect):
+        app.add_exception_handler(kind, refused)

@@ -1,0 +1,113 @@
+"""Where everybody stands: the queue as it is now, looked up at most twice a second.
+
+Between two looks, what is submitted here is counted in by itself.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, func, select
+
+from kineograph.serve.database import Database
+from kineograph.serve.scheduler import Standing, priority, standings, virtual_finish
+from kineograph.serve.settings import Tier
+from kineograph.serve.tables import QUEUED, RUNNING, videos, workers
+
+FRESH = 0.5  # seconds for which a look is good
+
+
+@dataclass
+class Board:
+    """The standings of all videos in hand."""
+
+    database: Database
+    _standings: dict[str, Standing] = field(default_factory=dict)
+    _waiting: list[tuple[float, int, str, float]] = field(default_factory=list)
+    _running: list[tuple[str, float]] = field(default_factory=list)
+    _workers: int = 0
+    _end: float = 0.0  # seconds until a worker would be free for one that came last
+    _looked: float = -1e9
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def standing(self, id: str) -> Standing | None:
+        """Return where a video stood at the last look; None where it did not wait or run."""
+        with self._lock:
+            self._look()
+            return self._standings.get(id)
+
+    def standing_of(self, row: RowMapping) -> Standing | None:
+        """Return where a video stands; None where it does not wait or run."""
+        if row["state"] not in (QUEUED, RUNNING):
+            return None
+        with self._lock:
+            self._look()
+            known = self._standings.get(row["id"])
+            if known is None and row["state"] == QUEUED:  # younger than the look
+                return self._at(row["priority"], row["cost_seconds"])[1]
+            return known
+
+    def take(self, row: RowMapping) -> Standing:
+        """Return where a video stands that is just being queued, and let later ones see it."""
+        with self._lock:
+            self._look()
+            cost = row["cost_seconds"]
+            i, found = self._at(row["priority"], cost)
+            self._waiting.insert(i, (row["priority"], row["number"], row["id"], cost))
+            self._standings[row["id"]] = found
+            self._end += cost / max(self._workers, 1)
+            return found
+
+    def wait_for(self, account: RowMapping, tier: Tier, cost: float) -> Standing:
+        """Return where a video would stand that an account sent now."""
+        tag = priority(virtual_finish(time.time(), account["finish"], cost, tier), tier)
+        with self._lock:
+            self._look()
+            return self._at(tag, cost)[1]
+
+    def _at(self, tag: float, cost: float) -> tuple[int, Standing]:
+        """Return where in the list of those that wait a tag belongs, and what that means."""
+        i = bisect_right(self._waiting, tag, key=lambda entry: entry[0])
+        behind = self._waiting[i][2] if i < len(self._waiting) else None
+        starts = self._end if behind is None else self._standings[behind].starts_in
+        return i, Standing(i + 1, starts, starts + cost)
+
+    def summary(self) -> dict[str, Any]:
+        """Return how long the queue is, and how many work on it."""
+        with self._lock:
+            self._look()
+            left = max((s.ends_in for s in self._standings.values()), default=0.0)
+            return {
+                "waiting": len(self._waiting), "running": len(self._running),
+                "workers": self._workers, "seconds": round(left, 1),
+            }  # fmt: skip
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        if now - self._looked < FRESH:
+            return
+        with self.database.read() as connection:
+            waiting = _left(connection, QUEUED)
+            self._running = [(row.id, row.left) for row in _left(connection, RUNNING)]
+            self._workers = connection.scalar(
+                select(func.count()).select_from(workers).where(~workers.c.draining)
+            ) or 0  # fmt: skip
+        self._waiting = [(row.priority, row.number, row.id, row.left) for row in waiting]
+        ahead = [(id, left) for _, _, id, left in self._waiting]
+        self._standings = standings(self._running, [*ahead, ("", 0.0)], self._workers)
+        self._end = self._standings.pop("").starts_in
+        self._looked = now
+
+
+def _left(connection: Connection, state: str) -> Any:  # noqa: ANN401 - rows
+    """Return the videos of a state in the queue's order, with the seconds that each needs yet."""
+    left = videos.c.cost_seconds * (1 - videos.c.progress)
+    return connection.execute(
+        select(videos.c.id, videos.c.number, videos.c.priority, left.label("left"))
+        .where(videos.c.state == state)
+        .order_by(videos.c.priority, videos.c.number)
+    ).all()

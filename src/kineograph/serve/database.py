@@ -1,0 +1,98 @@
+"""The database of the service: one file of SQLite, or PostgreSQL for many machines.
+
+Reading and writing are told apart: on SQLite a writing transaction takes the lock when it begins,
+so that none fails half-way, and the threads of a process queue for it in their order.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from kineograph.errors import RequestError, shown
+
+BUSY_SECONDS = 30.0  # that a writer of SQLite waits for writers of other processes
+
+
+class Database:
+    """An engine, with transactions that read or write.
+
+    Raises:
+        RequestError: the URL is none, or names a database that is not supported.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            parsed = make_url(url)
+        except ArgumentError:
+            raise RequestError(
+                f"database {shown(url)} is no URL; sqlite:///FILE or postgresql://... is"
+            ) from None
+        self.kind = parsed.get_backend_name()
+        if self.kind == "postgresql":
+            parsed = parsed.set(drivername="postgresql+psycopg")
+            self.engine = create_engine(
+                parsed, pool_size=20, max_overflow=20, pool_pre_ping=True, pool_timeout=10,
+                hide_parameters=True,  # prompts and hashes are not for the logs
+                connect_args={"connect_timeout": 5},
+            )  # fmt: skip
+        elif self.kind == "sqlite":
+            if parsed.database in (None, "", ":memory:"):
+                raise RequestError(f"database {shown(url)} names no file; sqlite:///FILE does")
+            Path(str(parsed.database)).resolve().parent.mkdir(parents=True, exist_ok=True)
+            self.engine = create_engine(
+                parsed, pool_size=20, max_overflow=30, hide_parameters=True,
+                connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+            )  # fmt: skip
+            _as_sqlite(self.engine)
+        else:
+            raise RequestError(
+                f"database {shown(url)} is of {self.kind}; sqlite and postgresql are supported"
+            )
+        self._turn = threading.Lock()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Yield a connection within one transaction that changes nothing."""
+        with self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Yield a connection within one transaction; it is committed at the end, or not at all."""
+        if self.kind != "sqlite":
+            with self.engine.begin() as connection:
+                yield connection
+            return
+        with self._turn, self.engine.connect() as connection:
+            connection = connection.execution_options(kineo_writes=True)
+            with connection.begin():
+                yield connection
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def _as_sqlite(engine: Engine) -> None:
+    """Let several processes read while one writes, and lose nothing that was committed."""
+
+    @event.listens_for(engine, "connect")
+    def connected(connection: Any, record: object) -> None:  # noqa: ANN401 - of the driver
+        connection.isolation_level = None  # transactions begin where `began` says
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def began(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("kineo_writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

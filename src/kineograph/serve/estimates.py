@@ -1,0 +1,94 @@
+"""How long a video will keep a worker: its operations by the model's shape, at a learnt rate.
+
+The rate, in operations a second, is that of the model's own finished videos; a model that has
+made none yet is given a guess. No torch is needed: the shape is in the model's row.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, select
+from sqlalchemy.dialects.postgresql import insert as of_postgresql
+from sqlalchemy.dialects.sqlite import insert as of_sqlite
+
+from kineograph.request import GenerationRequest, ResolvedRequest, resolve
+from kineograph.serve.tables import settings
+from kineograph.spec import ModelSpec
+
+GUESS = 1e11  # operations a second before anything was measured: a small CPU
+DECODE = 30_000.0  # operations a pixel of the output, about what a VAE decoder and upsampler do
+LEARNING = 0.2  # the weight of the newest video
+
+
+def operations(clip: ResolvedRequest, spec: ModelSpec) -> float:
+    """Return about how many floating-point operations a clip takes."""
+    size = spec.resolutions[clip.resolution or ""][clip.aspect_ratio]
+    _, t, h, w = spec.latent_shape(size, clip.num_frames)
+    dit = spec.dit
+    pt, ph, pw = dit.patch_size
+    tokens = (t // pt) * (h // ph) * (w // pw)
+    weights = dit.num_layers * (8 * dit.dim**2 + 2 * dit.dim * dit.ffn_dim)
+    attention = dit.num_layers * 2 * dit.dim * tokens
+    branches = 1 if clip.guidance_scale == 1 else 2
+    denoise = 2.0 * tokens * (weights + attention) * branches * clip.steps
+    frames = clip.delivered(clip.num_frames)
+    return denoise + DECODE * frames * clip.out_height * clip.out_width
+
+
+def seconds(connection: Connection, model: str, work: float) -> float:
+    """Return the seconds that so many operations of a model will take a worker."""
+    return work / _rate(connection, model)[0]
+
+
+def learn(connection: Connection, row: RowMapping, used: float) -> None:
+    """Take in how long a finished video took, in seconds of a worker."""
+    work = json.loads(row["told"]).get("operations")
+    if not work or used <= 0:
+        return
+    rate, count = _rate(connection, row["model"])
+    weight = max(LEARNING, 1 / (count + 1))
+    # Of seconds, not of rates: what is shown to people is seconds.
+    per = (1 - weight) / rate + weight * used / work
+    name = f"rate:{row['model']}"
+    value = json.dumps({"rate": 1 / per, "count": count + 1})
+    insert = of_sqlite if connection.dialect.name == "sqlite" else of_postgresql
+    # Two workers may be the first at once: whoever comes second changes what the first wrote.
+    connection.execute(
+        insert(settings)
+        .values(name=name, value=value)
+        .on_conflict_do_update(index_elements=[settings.c.name], set_={"value": value})
+    )
+
+
+def _rate(connection: Connection, model: str) -> tuple[float, int]:
+    """Return a model's operations a second, and of how many videos that is learnt."""
+    value = connection.scalar(select(settings.c.value).where(settings.c.name == f"rate:{model}"))
+    if value is None:
+        return GUESS, 0
+    told = json.loads(value)
+    return float(told["rate"]), int(told["count"])
+
+
+def usual(connection: Connection, spec: ModelSpec) -> float:
+    """Return the seconds of a worker that a second of a model's usual video takes."""
+    clip = resolve(GenerationRequest("anything", seed=0, **_needed(spec)), spec)
+    return seconds(connection, spec.name, operations(clip, spec)) / clip.duration
+
+
+def _needed(spec: ModelSpec) -> dict[str, Any]:
+    """Return stand-ins for the files that a model does not do without."""
+    return {name: "any.png" for name in spec.needs}
+
+
+def memory(clip: ResolvedRequest, spec: ModelSpec) -> int:
+    """Return about how many bytes a clip takes: weights of 2 bytes, and what is computed on."""
+    dit = spec.dit
+    weights = 2 * dit.num_layers * (8 * dit.dim**2 + 2 * dit.dim * dit.ffn_dim)
+    size = spec.resolutions[clip.resolution or ""][clip.aspect_ratio]
+    _, t, h, w = spec.latent_shape(size, clip.num_frames)
+    tokens = (t // dit.patch_size[0]) * (h // dit.patch_size[1]) * (w // dit.patch_size[2])
+    activations = 2 * tokens * (8 * dit.dim + 2 * dit.ffn_dim)
+    frames = 4 * 3 * clip.out_height * clip.out_width * 16
+    return int(weights + activations + frames)

@@ -1,0 +1,1 @@
+"""The schema's history, append-only: a version that was released is never edited."""

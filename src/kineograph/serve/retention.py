@@ -1,0 +1,126 @@
+"""What is kept for how long: videos, uploads, states, keys of requests and announcements.
+
+A sweep deletes files first and notes it afterwards: one that is interrupted is done again.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, select, update
+
+from kineograph.serve import idempotency
+from kineograph.serve.tables import IN_HAND, OVER, deliveries, uploads, videos
+
+if TYPE_CHECKING:
+    from kineograph.serve.service import Service
+
+HOUR, DAY = 3600.0, 86_400.0
+AT_ONCE = 200  # of each kind a sweep
+FILES = ("output", "thumbnail", "spritesheet", "preview", "checkpoint")
+SPARED = HOUR  # seconds for which a file that nothing names may be about to be named
+
+
+def sweep(service: Service, now: float) -> dict[str, int]:
+    """Delete what is to be kept no longer; return how many of each kind."""
+    return {
+        "videos": _expired(service, now),
+        "deleted": _deleted(service),
+        "inputs": _inputs(service),
+        "uploads": _uploads(service, now),
+        "rows": _rows(service, now),
+    }
+
+
+def _drop(service: Service, id: str) -> None:
+    """Delete all files of a video, the strays of workers that were lost too."""
+    for prefix in ("videos", "states", "inputs"):
+        for key, _ in list(service.storage.names(f"{prefix}/{id}/")):
+            service.storage.delete(key)
+
+
+def _expired(service: Service, now: float) -> int:
+    """Delete the files of videos whose time is over; their rows stay and say so."""
+    settings = service.settings
+    with service.database.read() as connection:
+        ids = connection.execute(
+            select(videos.c.id)
+            .where(videos.c.state.in_(OVER), videos.c.output.is_not(None))
+            .where(videos.c.completed_at < now - settings.keep_days * DAY)
+            .limit(AT_ONCE)
+        ).scalars().all()  # fmt: skip
+    for id in ids:
+        _drop(service, id)
+        with service.database.write() as connection:
+            connection.execute(
+                update(videos)
+                .where(videos.c.id == id)
+                .values(expires_at=now, **dict.fromkeys(FILES))
+            )
+    return len(ids)
+
+
+def _deleted(service: Service) -> int:
+    """Delete the files of deleted videos that no worker has in hand any more, and what they say."""
+    with service.database.read() as connection:
+        ids = connection.execute(
+            select(videos.c.id)
+            .where(videos.c.deleted_at.is_not(None), videos.c.state.not_in(IN_HAND))
+            .where(videos.c.stage != "deleted")
+            .limit(AT_ONCE)
+        ).scalars().all()  # fmt: skip
+    for id in ids:
+        _drop(service, id)
+        with service.database.write() as connection:
+            connection.execute(
+                update(videos)
+                .where(videos.c.id == id)
+                .values(stage="deleted", prompt="", request="{}", callback_url=None,
+                        **dict.fromkeys(FILES))
+            )  # fmt: skip
+    return len(ids)
+
+
+def _inputs(service: Service) -> int:
+    """Delete the inputs and states of videos that are over, and of none at all."""
+    gone = 0
+    for prefix in ("inputs", "states"):
+        found: dict[str, float] = {}
+        for key, changed in service.storage.names(f"{prefix}/"):
+            id = key.split("/")[1]
+            found[id] = max(changed, found.get(id, 0.0))
+        for id, changed in found.items():
+            with service.database.read() as connection:
+                state = connection.scalar(select(videos.c.state).where(videos.c.id == id))
+            spared = SPARED if state is None else 0.0
+            if state not in IN_HAND and time.time() - changed > spared:
+                for key, _ in list(service.storage.names(f"{prefix}/{id}/")):
+                    service.storage.delete(key)
+                    gone += 1
+    return gone
+
+
+def _uploads(service: Service, now: float) -> int:
+    with service.database.read() as connection:
+        rows = connection.execute(
+            select(uploads.c.id, uploads.c.storage_key)
+            .where(uploads.c.expires_at < now)
+            .limit(AT_ONCE)
+        ).all()
+    for id, key in rows:
+        service.storage.delete(key)
+        with service.database.write() as connection:
+            connection.execute(delete(uploads).where(uploads.c.id == id))
+    return len(rows)
+
+
+def _rows(service: Service, now: float) -> int:
+    """Forget keys of requests after a day, and announcements a month after they were made."""
+    with service.database.write() as connection:
+        gone = idempotency.sweep(connection, now)
+        old = deliveries.c.created_at < now - 30 * DAY
+        gone += connection.execute(
+            delete(deliveries).where(old, deliveries.c.state != "waiting")
+        ).rowcount
+    return gone

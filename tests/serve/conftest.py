@@ -1,0 +1,83 @@
+"""What the service's tests share: a database of each kind, brought to the schema once."""
+
+from __future__ import annotations
+
+import shutil
+from itertools import count
+from pathlib import Path
+
+import pytest
+from postgres_server import Postgres, binaries
+from serve_rig import Rig
+
+from kineograph.serve import schema
+from kineograph.serve.database import Database
+
+NUMBERS = count()
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A PostgreSQL server of this run."""
+    if binaries() is None:
+        pytest.skip("PostgreSQL is not installed: no initdb in PATH or /usr/lib/postgresql")
+    shm = Path("/dev/shm")  # where waiting for a disk takes no time
+    roomy = shm.is_dir() and shutil.disk_usage(shm).free > 1 << 30
+    with Postgres(str(shm) if roomy else "/tmp") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory):
+    """A file of SQLite with the schema and nothing in it."""
+    path = tmp_path_factory.mktemp("schema") / "new.sqlite"
+    database = Database(f"sqlite:///{path}")
+    schema.migrate(database)
+    database.close()
+    return path
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres):
+    """The name of a database of PostgreSQL with the schema and nothing in it."""
+    database = Database(postgres.create("migrated"))
+    schema.migrate(database)
+    database.close()
+    return "migrated"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(request, tmp_path):
+    """The address of a database in which there is nothing, of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'empty.sqlite'}"
+    return request.getfixturevalue("postgres").create(f"empty{next(NUMBERS)}")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def rig(request, tmp_path):
+    """A service on each kind of database, with a free account and a member's."""
+    if request.param == "sqlite":
+        path = tmp_path / "kineo.sqlite"
+        shutil.copy(request.getfixturevalue("migrated"), path)
+        url = f"sqlite:///{path}"
+    else:
+        template = request.getfixturevalue("migrated_postgres")
+        url = request.getfixturevalue("postgres").create(f"rig{next(NUMBERS)}", template)
+    yield from _rig(url, tmp_path)
+
+
+@pytest.fixture
+def sqlite_rig(migrated, tmp_path):
+    """The same on SQLite alone, where the kind of database makes no difference."""
+    path = tmp_path / "kineo.sqlite"
+    shutil.copy(migrated, path)
+    yield from _rig(f"sqlite:///{path}", tmp_path)
+
+
+def _rig(url, tmp_path):
+    rig = Rig(url, tmp_path / "data")
+    rig.account("free")
+    rig.account("member", "member")
+    yield rig
+    rig.close()
