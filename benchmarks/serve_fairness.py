@@ -50,6 +50,13 @@ class Wait:
     steps: int  # the most that a running job made meanwhile
 
 
+def check(service: Service) -> None:
+    """Raise where a worker has ended: whoever ended it, nothing would be measured any more."""
+    for process in service.workers:
+        if process.poll() is not None:
+            raise SystemExit(f"a worker has ended with status {process.returncode}")
+
+
 def steps_of(service: Service) -> dict[str, int]:
     """Return the steps done of what runs."""
     found = service.rows(videos.c.id, videos.c.steps_done, where=videos.c.state == RUNNING)
@@ -69,6 +76,7 @@ def member_comes(service: Service, number: int) -> Wait:
     id = submit(service, name, 4, number)
     claimed = 0.0
     while True:
+        check(service)
         row = service.rows(videos.c.state, videos.c.steps_done, where=videos.c.id == id)[0]
         now = time.monotonic() - since
         if not claimed and row.state == RUNNING:
@@ -87,6 +95,7 @@ def rest(service: Service, minutes: float) -> None:
     until = time.monotonic() + 60 * minutes
     while service.rows(videos.c.id, where=videos.c.state.in_(IN_HAND)):
         assert time.monotonic() < until, "jobs are in hand yet"
+        check(service)
         time.sleep(0.2)
 
 
@@ -124,9 +133,10 @@ def main() -> None:
     begun, chance = time.monotonic(), random.Random(0)
     with opened(args) as service:
         for i in range(args.free):  # those behind are short, so that the end is not long in coming
-            submit(service, "ann", args.steps if i < 6 * args.members else 1, i)
+            submit(service, "ann", args.steps if i < 3 * args.members else 1, i)
         waits: list[Wait] = []
         while len(waits) < args.members:
+            check(service)
             running = steps_of(service)
             if len(running) == args.workers and all(running.values()):
                 waits.append(member_comes(service, len(waits)))

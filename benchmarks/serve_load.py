@@ -4,7 +4,7 @@
 
 Starts `kineo serve` (SQLite, fake generator, no worker while it is loaded), sends submissions at a
 fixed rate whether or not the answers keep up, and measures each from when it was due: a service
-that stalls is not let off the requests that waited. Listeners follow the first videos all the while.
+that stalls is not let off the requests that waited. Listeners follow one video all the while.
 Then a worker makes the whole backlog, and every video that was accepted must be completed.
 The client runs on the same cores and takes its share of them.
 """

@@ -15,17 +15,20 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
-from kineograph.serve import access, ledger
-from kineograph.serve.app import create_app
-from kineograph.serve.service import Service
 from PIL import Image
 from serve_rig import Rig
+
+from kineograph.serve import access, ledger
+from kineograph.serve.app import create_app
+from kineograph.serve.logs import set_up
+from kineograph.serve.service import Service
 
 
 class Served:
     """A running service; `client` asks it without a key."""
 
     def __init__(self, rig: Rig) -> None:
+        set_up("error", "json")  # a terminal's tracebacks take seconds
         self.rig = rig
         self.app = create_app(rig.settings, rig.database)
         self.service: Service = self.app.state.api.service

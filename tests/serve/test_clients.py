@@ -6,9 +6,10 @@ import io
 import json
 
 import pytest
-from kineograph.serve.webhooks import account_secret, signed
 from PIL import Image
 from served import picture, served
+
+from kineograph.serve.webhooks import account_secret, signed
 
 openai = pytest.importorskip("openai")
 from openai.resources.videos import Videos  # noqa: E402
@@ -64,7 +65,7 @@ def test_what_the_model_cannot_make_is_refused_with_what_it_can(client):
     with pytest.raises(openai.BadRequestError) as refused:
         client.videos.create(prompt=PROMPT, seconds="4")
     assert refused.value.param == "seconds" and "'4' cannot be made" in refused.value.message
-    with pytest.raises(openai.BadRequestError, match="sora-2.*allowed: nano"):
+    with pytest.raises(openai.BadRequestError, match=r"sora-2.*allowed: nano"):
         client.videos.create(prompt=PROMPT, model="sora-2")
     with pytest.raises(openai.NotFoundError):
         client.videos.retrieve("video_none")

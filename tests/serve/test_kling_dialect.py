@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-import jwt
 import pytest
 
 from kineograph.errors import RequestError

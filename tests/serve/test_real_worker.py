@@ -1,4 +1,4 @@
-"""The real model behind a worker: interrupted and killed, it ends in the bytes of an undisturbed run."""
+"""The real model behind a worker, interrupted and killed: as if nothing had happened."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def generated(folder, steps):
     return (folder / "clip.mp4").read_bytes()
 
 
-def test_an_interrupted_and_killed_job_ends_in_the_bytes_of_an_undisturbed_run(sqlite_rig, tmp_path):
+def test_an_interrupted_and_killed_job_ends_in_the_same_bytes(sqlite_rig, tmp_path):
     rig, steps = sqlite_rig, 12
     rig.submit("v", request={**WORDS, "model": "nano", "steps": steps}, steps=steps)
 

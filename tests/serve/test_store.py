@@ -188,6 +188,15 @@ def test_what_was_not_made_costs_nothing(sqlite_rig, state):
     assert sqlite_rig.entries("v") == [ledger.RESERVE, ledger.REFUND]
 
 
+def test_what_was_cancelled_does_not_hold_the_account_back(sqlite_rig):
+    rig = sqlite_rig
+    rig.submit("a", now=1e6, cost_seconds=50.0)
+    rig.submit("b", now=1e6, cost_seconds=50.0)
+    rig.do(store.cancel, "b", None, 1e6)
+    rig.submit("c", now=1e6, cost_seconds=10.0)
+    assert rig.row("c").priority - rig.row("a").priority == pytest.approx(10.0)
+
+
 def test_who_cannot_pay_leaves_no_trace(rig):
     rig.account("poor", credits=1.5)
     with pytest.raises(NoCredits, match=r"costs 2\.00 credits and the account has 1\.50"):

@@ -215,9 +215,10 @@ def _submission(
     )  # fmt: skip
 
 
-def _again(request: Request) -> bool:
-    """Whether a client sends for a second time what it did not get an answer to."""
-    return request.headers.get("x-stainless-retry-count", "0") not in ("0", "")
+def _again(request: Request) -> bool | None:
+    """Whether a client sends again what it got no answer to; None where it never tells."""
+    count = request.headers.get("x-stainless-retry-count", "")
+    return None if count == "" else count != "0"
 
 
 def _answer(request: Request, view: VideoView) -> Response:

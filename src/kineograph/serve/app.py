@@ -14,6 +14,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Match
+from starlette.types import Scope
 
 from kineograph import __version__
 from kineograph.errors import KineographError
@@ -31,6 +33,7 @@ from kineograph.serve.database import Database
 from kineograph.serve.document import document_of
 from kineograph.serve.http import Api, Problem, invalid_message, problem_of
 from kineograph.serve.listeners import Listeners
+from kineograph.serve.local import LocalOnly
 from kineograph.serve.service import Service
 from kineograph.serve.settings import Settings
 from kineograph.serve.watching import Watch
@@ -71,6 +74,8 @@ def create_app(settings: Settings, database: Database) -> FastAPI:
 
     app.add_middleware(Watch)
     app.openapi = document_of(app, settings, service.specs.values())  # type: ignore[method-assign]
+    if settings.is_open() and settings.open == "auto":
+        app.add_middleware(LocalOnly)
     return app
 
 
@@ -98,6 +103,8 @@ def _answer_errors(app: FastAPI) -> None:
         codes = {404: "not_found", 405: "method_not_allowed"}
         message = f"{request.method} {request.url.path}: {error.detail}"
         code = codes.get(error.status_code, "http_error")
+        if error.status_code == 405:  # one route knows of no others of its path
+            error.headers = {"Allow": ", ".join(_methods(app, request.scope))}
         problem = Problem(error.status_code, code, message, headers=error.headers or {})
         return answer(request, error, problem)
 
@@ -106,3 +113,19 @@ def _answer_errors(app: FastAPI) -> None:
     app.add_exception_handler(Exception, refused)
     for kind in (KineographError, DBAPIError, PoolTimeout, ClientDisconnect):
         app.add_exception_handler(kind, refused)
+
+
+def _methods(app: FastAPI, scope: Scope) -> list[str]:
+    """Return the methods that the path of a request is served with.
+
+    A path of a name of its own, such as /v1/videos/edits, is that of no video of this id.
+    """
+    told = app.openapi()["paths"].get(scope["path"])
+    if told is not None:
+        return sorted(method.upper() for method in told)
+    known = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+    asked = [{**scope, "method": method} for method in known]
+    return [
+        one["method"] for one in asked
+        if any(route.matches(one)[0] == Match.FULL for route in app.routes)
+    ]  # fmt: skip

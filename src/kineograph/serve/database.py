@@ -33,7 +33,7 @@ class Database:
             parsed = make_url(url)
         except ArgumentError:
             raise RequestError(
-                f"database {shown(url)} is no URL; sqlite:///FILE or postgresql://... is"
+                "the database's address is no URL; sqlite:///FILE or postgresql://... is"
             ) from None
         self.kind = parsed.get_backend_name()
         if self.kind == "postgresql":
@@ -54,7 +54,7 @@ class Database:
             _as_sqlite(self.engine)
         else:
             raise RequestError(
-                f"database {shown(url)} is of {self.kind}; sqlite and postgresql are supported"
+                f"the database is of {shown(self.kind)}; sqlite and postgresql are supported"
             )
         self._turn = threading.Lock()
 

@@ -323,9 +323,7 @@ class Hand:
         log = logger().bind(video=job.id, worker=worker.id, code=code, reason=message)
         if code == NO_SPACE:
             later = time.time() + SPACE_WAIT
-            self.last(
-                lambda c: queue.release(c, job, self.seconds, time.time(), not_before=later)
-            )
+            self.last(lambda c: queue.release(c, job, self.seconds, time.time(), not_before=later))
             log.error("no room; tried again later")
             return
         if retry:

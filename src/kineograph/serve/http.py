@@ -22,7 +22,6 @@ from kineograph.errors import KineographError, RequestError, shown
 from kineograph.serve import access
 from kineograph.serve.access import Identity
 from kineograph.serve.bodies import Body, read_body
-from kineograph.serve.guard import check_browser
 from kineograph.serve.logs import logger
 from kineograph.serve.openai_answers import error_object
 from kineograph.serve.rates import REQUESTS, SUBMISSIONS, Rates
@@ -58,8 +57,6 @@ class Api:
             raise NoKey("an API key is needed: send it as 'Authorization: Bearer KEY'")
         with self.service.database.read() as connection:
             who = self._identify(connection, scheme, token.strip(), now)
-        if who.key_id is None:
-            check_browser(request, settings)
         tier = settings.tier(who.tier)
         limit = tier.per_minute if kind == SUBMISSIONS else tier.polls_per_minute
         request.state.rate = self.rates.take(who.key_id or who.account_id, kind, limit)

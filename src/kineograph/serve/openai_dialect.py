@@ -91,7 +91,7 @@ def submission_of(
         RequestError: `spec_of` knows no such model, or `base_of` no such video.
     """
     assert kind in OPENAI_KINDS, kind
-    given = _merged(fields)
+    given, named = _merged(fields)
     if kind == "remix":
         assert source is not None
         if given.get("video") is not None:
@@ -99,7 +99,7 @@ def submission_of(
         given["video"] = {"id": source}
     if kind in ("edit", "extend") and given.get("video") is None:
         raise Refusal("video is missing: a file, or {id} of an earlier one", param="video")
-    plain, media = _read(given)
+    plain, media = _read(given, named)
     if "prompt" not in plain:
         raise Refusal("prompt is missing; say in words what the video shows", param="prompt")
     video = media.get("video")
@@ -123,8 +123,11 @@ def submission_of(
     )
 
 
-def _merged(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields by their first names, with what `extra_params` holds among them."""
+def _merged(fields: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the fields by their first names, with what `extra_params` holds among them.
+
+    Also return by which name each was given, for messages.
+    """
     given: dict[str, Any] = {}
     named: dict[str, str] = {}
     inner = [(name, fields[name]) for name in NESTED if name in fields]
@@ -149,47 +152,49 @@ def _merged(fields: Mapping[str, Any]) -> dict[str, Any]:
                     f"{named[field]} {shown(given[field])}; give one of the two", param=name,
                 )  # fmt: skip
             given[field], named[field] = value, prefix + name
-    return given
+    return given, named
 
 
-def _read(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, MediaRef]]:
+def _read(
+    given: Mapping[str, Any], named: Mapping[str, str]
+) -> tuple[dict[str, Any], dict[str, MediaRef]]:
     """Return the plain fields of a request, of their types, and the files that it names."""
     plain: dict[str, Any] = {}
     media: dict[str, MediaRef] = {}
     for name, value in given.items():
         if name not in OWN:
             continue
+        called = named.get(name, name)
         if name in LIST_FIELDS:
-            media |= _list(name, value)
+            media |= _list(name, called, value)
         elif name in MEDIA_FIELDS:
-            media[name] = read_media(name, name, value)
+            media[name] = read_media(name, called, value)
         elif name == "camera":
             plain[name] = _camera_text(value)
         elif name == "format":
-            plain[name] = read_choice(name, value, FORMATS)
+            plain[name] = read_choice(called, value, FORMATS)
         elif _KINDS[name] is float:
-            plain[name] = read_float(name, value)
+            plain[name] = read_float(called, value)
         elif _KINDS[name] is int:
-            plain[name] = read_int(name, value)
+            plain[name] = read_int(called, value)
         elif _KINDS[name] is bool:
-            plain[name] = read_bool(name, value)
+            plain[name] = read_bool(called, value)
         else:
-            plain[name] = read_text(name, value)
+            plain[name] = read_text(called, value)
     if plain.pop("count", 1) != 1:
         raise Refusal("n must be 1: ask once for each video", param="n")
     return plain, media
 
 
-def _list(name: str, value: object) -> dict[str, MediaRef]:
+def _list(name: str, called: str, value: object) -> dict[str, MediaRef]:
     """Return the files of a list; one that stands alone is a list of one."""
     items = value if isinstance(value, list) else [value]
     media = {}
     for i, item in enumerate(items):
-        path = f"{name}.{i}"
-        at = None
+        path, at = f"{called}.{i}", None
         if name == "keyframes":
             item, at = _timed(path, item)
-        media[path] = read_media(name, path, item, at=at)
+        media[f"{name}.{i}"] = read_media(name, path, item, at=at)
     return media
 
 

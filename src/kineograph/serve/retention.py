@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, select, update
 
 from kineograph.serve import idempotency
-from kineograph.serve.tables import IN_HAND, OVER, deliveries, uploads, videos
+from kineograph.serve.tables import FAILED, IN_HAND, OVER, deliveries, uploads, videos
 
 if TYPE_CHECKING:
     from kineograph.serve.service import Service
@@ -83,7 +83,7 @@ def _deleted(service: Service) -> int:
 
 
 def _inputs(service: Service) -> int:
-    """Delete the inputs and states of videos that are over, and of none at all."""
+    """Delete the inputs and states of videos that are over, and of none at all, in time."""
     gone = 0
     for prefix in ("inputs", "states"):
         found: dict[str, float] = {}
@@ -94,6 +94,8 @@ def _inputs(service: Service) -> int:
             with service.database.read() as connection:
                 state = connection.scalar(select(videos.c.state).where(videos.c.id == id))
             spared = SPARED if state is None else 0.0
+            if state == FAILED:  # it may be tried again by the operator
+                spared = service.settings.keep_input_hours * HOUR
             if state not in IN_HAND and time.time() - changed > spared:
                 for key, _ in list(service.storage.names(f"{prefix}/{id}/")):
                     service.storage.delete(key)

@@ -229,6 +229,16 @@ _KEY = {
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
     "description": "a request sent again with the same key makes nothing anew",
 }  # fmt: skip
+# What may be done with a video that was made: each operation takes its id.
+_LINKS = {
+    name: {"operationId": f"{name}_v1_videos__video_id__{path}",
+           "parameters": {"video_id": "$response.body#/id"}}
+    for name, path in {
+        "retrieve": "get", "delete": "delete", "cancel": "cancel_post", "pause": "pause_post",
+        "resume": "resume_post", "remix": "remix_post", "content": "content_get",
+        "events": "events_get",
+    }.items()
+}  # fmt: skip
 _EXAMPLE = {"prompt": "a red ball bounces on a wooden floor"}
 
 
@@ -242,6 +252,7 @@ def making(
         _EXAMPLE if not also else None,
     )  # fmt: skip
     route = _route(summary, Video, 402, 404, 409, 413, 415, 422)
+    route["responses"][200]["links"] = _LINKS
     return {**route, "openapi_extra": {**body, "parameters": [_KEY]}}
 
 
@@ -335,7 +346,10 @@ def content() -> dict[str, Any]:
 def events() -> dict[str, Any]:
     """Return what describes the stream of a video's events."""
     route = _route("Follow a video: status, preview, completed, failed", None, 404)
-    stream = {"text/event-stream": {"schema": {"type": "string"}}}
+    told = {"event": {"enum": ["status", "preview", "completed", "failed"]},
+            "data": {"type": "string", "contentMediaType": "application/json"}}  # fmt: skip
+    event = {"type": "object", "required": ["event", "data"], "properties": told}
+    stream = {"text/event-stream": {"schema": event}}
     route["responses"][200] = {"description": "server-sent events", "content": stream}
     return route
 

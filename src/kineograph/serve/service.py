@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, select, update
 
 from kineograph.errors import choice, shown
 from kineograph.presets import get_preset
@@ -40,6 +40,13 @@ from kineograph.spec import ModelSpec
 # clients wait ten minutes for an answer.
 RESENT = 900.0
 LEFT_OPEN = ("output", "lora", "count", "format")  # of a request: the service's to say
+
+
+_TOLD = (
+    update(videos)
+    .where(videos.c.id == bindparam("video"))
+    .values(told_start_at=bindparam("start"), told_end_at=bindparam("end"))
+)
 
 
 @dataclass(frozen=True)
@@ -116,23 +123,24 @@ class Service:
         *,
         base: str = "",
         key: str | None = None,
-        again: bool = False,
+        again: bool | None = None,
         digest: str = "",
     ) -> RowMapping:
         """Queue a video and return its row; that of before, where its idempotency key has made one.
 
-        `base` is the address of the service as its sender knows it; `again` says that a client
-        sends for a second time what it has sent without a key.
+        `base` is the address of the service as its sender knows it; `again` says whether a client
+        sends for a second time what it has sent without a key, None that it never would.
 
         Raises:
             RequestError: the submission cannot be carried out, or is not allowed.
         """
         who.require("videos:write")
+        sent = None
         if key is not None:
             sent = _Sent(key, digest, idempotency.KEPT)
-        else:
+        elif again is not None:
             sent = _Sent(f"sent-{hashed(digest)}", digest, RESENT if again else 0.0)
-        if sent.counts:
+        if sent is not None and sent.counts:
             with self.database.read() as connection:
                 now = time.time()
                 made = idempotency.find(connection, who.account_id, sent.name, digest, now)
@@ -157,18 +165,21 @@ class Service:
                 self.intake.drop(inputs)
         return row
 
-    def _queue(self, who: Identity, new: store.NewVideo, sent: _Sent) -> RowMapping:
+    def _queue(self, who: Identity, new: store.NewVideo, sent: _Sent | None) -> RowMapping:
         """Queue a video in one transaction; return its row, or that of the one made before."""
         with self.database.write() as connection:
             now = time.time()
             account = who.account_id
-            while made := idempotency.begin(connection, account, sent.name, sent.digest, now):
+            while sent is not None and (
+                made := idempotency.begin(connection, account, sent.name, sent.digest, now)
+            ):
                 known = self._made(connection, who, made, sent, now)
                 if known is not None:
                     return known
                 idempotency.forget(connection, account, sent.name)
             row = store.submit(connection, new, self.settings, now)
-            idempotency.finish(connection, account, sent.name, new.id)
+            if sent is not None:
+                idempotency.finish(connection, account, sent.name, new.id)
             self._tell_standing(connection, row, now)
             return row
 
@@ -224,11 +235,8 @@ class Service:
     def _tell_standing(self, connection: Connection, row: RowMapping, now: float) -> None:
         """Note what a new video's sender is told about its start and end, to be judged by it."""
         standing = self.board.take(row)
-        connection.execute(
-            update(videos)
-            .where(videos.c.id == row["id"])
-            .values(told_start_at=now + standing.starts_in, told_end_at=now + standing.ends_in)
-        )
+        start, end = now + standing.starts_in, now + standing.ends_in
+        connection.execute(_TOLD, {"video": row["id"], "start": start, "end": end})
 
     def read(self, who: Identity, id: str) -> RowMapping:
         """Return a video's row; raises `NotFound`."""

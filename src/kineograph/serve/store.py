@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from kineograph.serve import ledger, outbox
@@ -35,6 +35,17 @@ from kineograph.serve.tables import (
 
 DAY = 86_400.0
 CANCEL, PAUSE = "cancel", "pause"
+
+
+# Statements of every submission: built once, since building takes longer than running them.
+_ACCOUNT = select(accounts).where(accounts.c.id == bindparam("account")).with_for_update()
+_INSERT = insert(videos).returning(videos)
+_IN_HAND = (
+    select(func.count())
+    .select_from(videos)
+    .where(videos.c.account_id == bindparam("account"), videos.c.state.in_(IN_HAND))
+)
+_WAITING = select(func.count()).select_from(videos).where(videos.c.state == QUEUED)
 
 
 @dataclass(frozen=True)
@@ -68,9 +79,7 @@ def submit(connection: Connection, new: NewVideo, settings: Settings, now: float
         Unavailable: the queue is full.
     """
     # Taking the account's row first makes submissions of one account follow each other.
-    account = connection.execute(
-        select(accounts).where(accounts.c.id == new.account_id).with_for_update()
-    ).mappings().one()  # fmt: skip
+    account = connection.execute(_ACCOUNT, {"account": new.account_id}).mappings().one()
     tier = settings.tier(account["tier"])
     _check_limits(connection, new, settings, account["tier"], now)
     finish = virtual_finish(now, account["finish"], new.cost_seconds, tier)
@@ -86,14 +95,15 @@ def submit(connection: Connection, new: NewVideo, settings: Settings, now: float
     values = dict(
         id=new.id, account_id=new.account_id, key_id=new.key_id, dialect=new.dialect,
         kind=new.kind, model=new.model, prompt=new.request["prompt"],
-        request=_json(new.request), inputs=_json(new.inputs), told=_json(new.told),
+        request=_json(new.request), inputs=_json(new.inputs),
+        told=_json({**new.told, "share": new.cost_seconds / tier.weight}),
         seconds=new.seconds, remixed_from=new.remixed_from, external_id=new.external_id,
         callback_url=new.callback_url, state=QUEUED, rank=tier.rank,
         priority=priority(finish, tier), steps=new.steps, created_at=now,
         cost_seconds=new.cost_seconds, reserved=reserved,
     )  # fmt: skip
     try:
-        row = connection.execute(insert(videos).values(values).returning(videos))
+        row = connection.execute(_INSERT, values)
     except IntegrityError:
         raise Conflict(
             f"the account has a video of external_task_id {new.external_id!r} already",
@@ -107,9 +117,7 @@ def _check_limits(
 ) -> None:
     tier = settings.tier(tier_name)
     mine = videos.c.account_id == new.account_id
-    in_hand = connection.scalar(
-        select(func.count()).select_from(videos).where(mine, videos.c.state.in_(IN_HAND))
-    )
+    in_hand = connection.scalar(_IN_HAND, {"account": new.account_id})
     if (in_hand or 0) >= tier.in_hand:
         raise TooMany(
             f"{in_hand} videos of this account are waiting or running; the tier {tier_name!r} "
@@ -127,9 +135,7 @@ def _check_limits(
                 f"{tier_name!r} allows {tier.seconds_per_day:.0f}",
                 retry_after=3600,
             )
-    waiting = connection.scalar(
-        select(func.count()).select_from(videos).where(videos.c.state == QUEUED)
-    )
+    waiting = connection.scalar(_WAITING)
     if (waiting or 0) >= settings.max_queue:
         raise Unavailable(f"{waiting} videos are waiting, as many as may", retry_after=60)
 
@@ -267,6 +273,7 @@ def end(
     else:
         why = f"{state}: {message or code}"
         ledger.refund(connection, row["account_id"], row["id"], row["reserved"], now, why)
+        _give_back_time(connection, row)
     connection.execute(
         update(videos)
         .where(videos.c.id == row["id"])
@@ -278,14 +285,14 @@ def end(
     outbox.announce(connection, row, state, now)
 
 
-def give_back_time(connection: Connection, account_id: str, seconds: float) -> None:
-    """Take seconds that were not used off an account's virtual time."""
-    if seconds > 0:
-        connection.execute(
-            update(accounts)
-            .where(accounts.c.id == account_id)
-            .values(finish=accounts.c.finish - seconds)
-        )
+def _give_back_time(connection: Connection, row: RowMapping) -> None:
+    """Take what a video that was not made has cost off its account's virtual time."""
+    share = json.loads(row["told"]).get("share", 0.0)
+    connection.execute(
+        update(accounts)
+        .where(accounts.c.id == row["account_id"])
+        .values(finish=accounts.c.finish - share)
+    )
 
 
 def move_to(connection: Connection, id: str, *, before: str | None) -> None:

@@ -29,6 +29,7 @@ from kineograph.serve.settings import Settings
 from kineograph.serve.storage import Storage
 
 T = TypeVar("T")
+LOOK = 0.5  # seconds between two looks at the other workers, at most
 LONGEST_WAIT = 5.0  # seconds between two tries
 STOPPING_WAIT = 2.0  # where it is this long and the worker is to end, it tries no more
 
@@ -91,20 +92,26 @@ class Worker:
     def _live(self) -> None:
         """Give signs of life and watch for those of others, whatever the worker does."""
         watch = life.Watch(self.settings.dead_after)
-        # The watch must look twice as often as it may miss a look.
-        wait = min(self.settings.heartbeat, self.settings.dead_after / 4)
-        while not self.ended.wait(wait):
+        # A watch must look twice as often as it may miss a look; processes that ended here are
+        # seen at the first one.
+        every = min(self.settings.heartbeat, self.settings.dead_after / 4)
+        beaten, unknown = -every, ""
+        while True:
             try:
-                id = self.id
                 # First its own sign: what keeps all from giving theirs keeps it from judging.
-                if not self._beat(id) and id == self.id:
+                if time.monotonic() - beaten >= every:
+                    unknown = "" if self._beat(id := self.id) else id
+                    beaten = time.monotonic()
+                if unknown == self.id:
                     self.lost.set()
                 for video in life.take_over(self.database, watch, self.settings, _now()):
-                    logger().warning("took over from a dead worker", video=video, worker=id)
+                    logger().warning("took over from a dead worker", video=video, worker=self.id)
             except AWAY as error:
-                logger().warning("no sign of life", worker=id, error=plain(f"{error}"))
+                logger().warning("no sign of life", worker=self.id, error=plain(f"{error}"))
             except Exception:
-                logger().exception("no sign of life", worker=id)
+                logger().exception("no sign of life", worker=self.id)
+            if self.ended.wait(min(every, LOOK)):
+                return
 
     def _beat(self, id: str) -> bool:
         return self.write(lambda c: life.beat(c, id, _now(), draining=self.stopping.is_set()))

@@ -164,8 +164,8 @@ def move(args: argparse.Namespace) -> None:
         with place.database.read() as connection:
             row = store.get(connection, args.id, None)
         standing = Board(place.database).standing_of(row)
-    begun = standing is None or standing.position == 0
-    where = "begun already" if begun else f"number {standing.position} of the queue"
+    place_now = 0 if standing is None else standing.position
+    where = f"number {place_now} of the queue" if place_now else "begun already"
     show.line(f"{args.id} is {where}")
 
 
