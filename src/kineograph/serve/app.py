@@ -38,7 +38,9 @@ from kineograph.serve.service import Service
 from kineograph.serve.settings import Settings
 from kineograph.serve.watching import Watch
 
-THREADS = 24  # that wait for the database and for files
+# Threads that wait for the database and for files. Writers of SQLite wait for each other anyway,
+# and each thread more takes the interpreter's lock from the rest: 4 served the most.
+THREADS = {"sqlite": 4, "postgresql": 24}
 
 
 def create_app(settings: Settings, database: Database) -> FastAPI:
@@ -49,7 +51,7 @@ def create_app(settings: Settings, database: Database) -> FastAPI:
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
-        anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
+        anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS[database.kind]
         if settings.is_open():
             with database.write() as connection:
                 access.ensure_local_account(connection, time.time())

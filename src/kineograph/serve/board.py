@@ -18,7 +18,15 @@ from kineograph.serve.scheduler import Standing, priority, standings, virtual_fi
 from kineograph.serve.settings import Tier
 from kineograph.serve.tables import QUEUED, RUNNING, videos, workers
 
-FRESH = 0.5  # seconds for which a look is good
+FRESH = 0.5  # seconds for which a look is good, at least
+LATE = 2.0  # seconds after which whoever asks looks for himself
+SHARE = 0.05  # of the time that may go into looking: at a long queue it looks less often
+
+
+# Of one look: who waits, who runs, how many work, where everybody stands, when all is done.
+_Found = tuple[
+    list[tuple[float, int, str, float]], list[tuple[str, float]], int, dict[str, Standing], float
+]
 
 
 @dataclass
@@ -31,7 +39,7 @@ class Board:
     _running: list[tuple[str, float]] = field(default_factory=list)
     _workers: int = 0
     _end: float = 0.0  # seconds until a worker would be free for one that came last
-    _looked: float = -1e9
+    _due: float = -1e9  # when to look again
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def standing(self, id: str) -> Standing | None:
@@ -86,28 +94,44 @@ class Board:
                 "workers": self._workers, "seconds": round(left, 1),
             }  # fmt: skip
 
-    def _look(self) -> None:
-        now = time.monotonic()
-        if now - self._looked < FRESH:
+    def refresh(self) -> None:
+        """Look at the queue where that is due; meanwhile the last look answers what is asked."""
+        begun = time.monotonic()
+        if begun < self._due:
             return
+        found = self._read()
+        with self._lock:
+            self._waiting, self._running, self._workers, self._standings, self._end = found
+            done = time.monotonic()
+            self._due = done + max(FRESH, (done - begun) / SHARE)
+
+    def _look(self) -> None:
+        """Look now, where nobody has refreshed the board in time; the lock is held."""
+        now = time.monotonic()
+        if now >= self._due + LATE:
+            found = self._read()
+            self._waiting, self._running, self._workers, self._standings, self._end = found
+            self._due = now + FRESH
+
+    def _read(self) -> _Found:
         with self.database.read() as connection:
             waiting = _left(connection, QUEUED)
-            self._running = [(row.id, row.left) for row in _left(connection, RUNNING)]
-            self._workers = connection.scalar(
+            running = [(id, left) for _, _, id, left in _left(connection, RUNNING)]
+            count = connection.scalar(
                 select(func.count()).select_from(workers).where(~workers.c.draining)
             ) or 0  # fmt: skip
-        self._waiting = [(row.priority, row.number, row.id, row.left) for row in waiting]
-        ahead = [(id, left) for _, _, id, left in self._waiting]
-        self._standings = standings(self._running, [*ahead, ("", 0.0)], self._workers)
-        self._end = self._standings.pop("").starts_in
-        self._looked = now
+        ahead = [(id, left) for _, _, id, left in waiting]
+        known = standings(running, [*ahead, ("", 0.0)], count)
+        end = known.pop("").starts_in
+        return waiting, running, count, known, end
 
 
-def _left(connection: Connection, state: str) -> Any:  # noqa: ANN401 - rows
-    """Return the videos of a state in the queue's order, with the seconds that each needs yet."""
+def _left(connection: Connection, state: str) -> list[tuple[float, int, str, float]]:
+    """Return a state's videos in the queue's order: priority, number, id, seconds needed yet."""
     left = videos.c.cost_seconds * (1 - videos.c.progress)
-    return connection.execute(
-        select(videos.c.id, videos.c.number, videos.c.priority, left.label("left"))
+    rows = connection.execute(
+        select(videos.c.priority, videos.c.number, videos.c.id, left)
         .where(videos.c.state == state)
         .order_by(videos.c.priority, videos.c.number)
-    ).all()
+    )
+    return [tuple(row) for row in rows]

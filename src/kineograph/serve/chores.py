@@ -17,6 +17,7 @@ from kineograph.serve.service import Service
 
 DELIVER_EVERY = 1.0  # seconds
 SWEEP_EVERY = 60.0
+LOOK_EVERY = 0.1  # at the clock: the board knows itself when a look is due
 
 
 class Chores:
@@ -29,6 +30,7 @@ class Chores:
         self._chores: list[tuple[str, float, Callable[[], object]]] = [
             ("take over", service.settings.heartbeat, lambda: life.take_over(
                 service.database, watch, service.settings, time.time())),
+            ("look", LOOK_EVERY, service.board.refresh),
             ("sweep", SWEEP_EVERY, lambda: retention.sweep(service, time.time())),
         ]  # fmt: skip
         if service.settings.callbacks:

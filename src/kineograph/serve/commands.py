@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import signal
 import subprocess
@@ -52,6 +53,10 @@ def serve(args: argparse.Namespace) -> None:
 
     database = open_database(settings)
     crew = Crew(settings)
+    # A thread that looks through a long queue holds up the answers by no more than this.
+    sys.setswitchinterval(0.0005)
+    gc.freeze()  # what was imported is there for good: searching it for garbage is a pause
+    gc.set_threshold(20_000, 50, 100)
     config = uvicorn.Config(
         create_app(settings, database),
         host=settings.host,

@@ -9,8 +9,8 @@ passed by no more than the boost of those that come later, and nobody starves.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from heapq import heapreplace
+from typing import NamedTuple
 
 from kineograph.serve.settings import Tier
 
@@ -29,8 +29,7 @@ def priority(finish: float, tier: Tier) -> float:
     return finish - tier.boost
 
 
-@dataclass(frozen=True)
-class Standing:
+class Standing(NamedTuple):
     """Where a job stands: how many wait before it, and in how many seconds it is done."""
 
     position: int  # 0 while it runs

@@ -39,6 +39,7 @@ from kineograph.spec import ModelSpec
 # Seconds for which a request without a key that is sent again, as its client says, is the same:
 # clients wait ten minutes for an answer.
 RESENT = 900.0
+SAME = 1.0  # seconds for which the rate of a model is not read again
 LEFT_OPEN = ("output", "lora", "count", "format")  # of a request: the service's to say
 
 
@@ -79,6 +80,7 @@ class Service:
         self.secret = load_secret(settings)
         self.links = Links(derive(self.secret, "links"))
         self.board = Board(database)
+        self._rates: dict[str, tuple[float, float]] = {}  # when it was read, and the rate
         domains = [word.strip() for word in settings.fetch_domains.split(",") if word.strip()]
         self.fetch_limits = FetchLimits(
             max_bytes=settings.max_upload, allowed_domains=tuple(domains),
@@ -93,7 +95,7 @@ class Service:
         offered = self.settings.offered()
         return self.specs[choice("model", name, offered[0], offered)]
 
-    def price(self, connection: Connection, submission: Submission) -> Priced:
+    def price(self, submission: Submission) -> Priced:
         """Return what a submission will take, its files left out of sight.
 
         Raises:
@@ -113,7 +115,16 @@ class Service:
             )  # fmt: skip
         self.policy.check(request.prompt)
         work = estimates.operations(clip, spec)
-        return Priced(clip, spec, work, estimates.seconds(connection, spec.name, work))
+        return Priced(clip, spec, work, work / self._rate(spec.name))
+
+    def _rate(self, model: str) -> float:
+        """Return a model's operations a second, as they were known within the last second."""
+        read, rate = self._rates.get(model, (-SAME, 0.0))
+        if time.monotonic() - read >= SAME:
+            with self.database.read() as connection:
+                rate = 1.0 / estimates.seconds(connection, model, 1.0)
+            self._rates[model] = (time.monotonic(), rate)
+        return rate
 
     def submit(
         self,
@@ -149,8 +160,7 @@ class Service:
                 return known
         if submission.callback_url is not None:
             self._check_callback(submission.callback_url)
-        with self.database.read() as connection:
-            priced = self.price(connection, submission)
+        priced = self.price(submission)
         id = new_id("video")
         prompt = submission.request.prompt
         inputs = self.intake.take_in(
@@ -300,8 +310,7 @@ class Service:
     def estimate(self, who: Identity, submission: Submission, base: str) -> dict[str, Any]:
         """Return what a submission would take and cost, and when it would be done."""
         who.require("videos:read")
-        with self.database.read() as connection:
-            priced = self.price(connection, submission)
+        priced = self.price(submission)
         tier = self.settings.tier(who.tier)
         cost = self.settings.price_of(priced.spec.name, priced.seconds) if tier.pays else 0
         waits = self.board.wait_for(who.account, tier, priced.seconds)

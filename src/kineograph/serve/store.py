@@ -117,8 +117,10 @@ def _check_limits(
 ) -> None:
     tier = settings.tier(tier_name)
     mine = videos.c.account_id == new.account_id
-    in_hand = connection.scalar(_IN_HAND, {"account": new.account_id})
-    if (in_hand or 0) >= tier.in_hand:
+    in_hand = 0  # not counted where as many as the queue holds are allowed
+    if tier.in_hand < settings.max_queue:
+        in_hand = connection.scalar(_IN_HAND, {"account": new.account_id}) or 0
+    if in_hand >= tier.in_hand:
         raise TooMany(
             f"{in_hand} videos of this account are waiting or running; the tier {tier_name!r} "
             f"allows {tier.in_hand} at a time"
