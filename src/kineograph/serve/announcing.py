@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sqlalchemy import RowMapping
@@ -12,7 +13,10 @@ from sqlalchemy import RowMapping
 from kineograph.serve import store
 from kineograph.serve.fetch import FetchLimits, post
 from kineograph.serve.kling_answers import task_of
+from kineograph.serve.outbox import STARTED
+from kineograph.serve.refusals import NotFound
 from kineograph.serve.submission import KLING
+from kineograph.serve.tables import OVER, RUNNING
 from kineograph.serve.views import view_of
 from kineograph.serve.webhooks import deliver_due
 
@@ -37,7 +41,7 @@ def render(service: Service, delivery: RowMapping) -> str:
     """Return the body of an announcement: Kling's task to its callback, else OpenAI's event.
 
     Raises:
-        NotFound: the video is deleted, and there is nothing to tell of.
+        NotFound: the video is deleted, or over before its start was told.
     """
     with service.database.read() as connection:
         row = store.get(connection, delivery["video_id"], None)
@@ -45,6 +49,10 @@ def render(service: Service, delivery: RowMapping) -> str:
         # The address by which its sender knows the service, where none is set.
         base = service.settings.public_url or json.loads(row["told"]).get("base", "")
         view = view_of(row, None, base.rstrip("/"), service.links)
+        if delivery["type"] == STARTED:
+            if row["state"] in OVER:
+                raise NotFound("the task is over, which is told for itself")
+            view = replace(view, state=RUNNING)  # also where it waits again for another one
         return json.dumps(task_of(view), ensure_ascii=False)
     event = {
         "id": delivery["id"],

@@ -21,7 +21,7 @@ from sqlalchemy import (
     update,
 )
 
-from kineograph.serve import store
+from kineograph.serve import outbox, store
 from kineograph.serve.refusals import LostLease
 from kineograph.serve.settings import Settings
 from kineograph.serve.tables import (
@@ -100,6 +100,7 @@ def claim(
         return None
     if row["started_at"] is None:
         connection.execute(update(videos).where(videos.c.number == number).values(started_at=now))
+        outbox.announce_start(connection, row, now)
     known = connection.execute(
         update(workers).where(workers.c.id == worker).values(video_id=row["id"])
     )

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, select, update
 
-from kineograph.serve import idempotency
-from kineograph.serve.tables import FAILED, IN_HAND, OVER, deliveries, uploads, videos
+from kineograph.serve import idempotency, webhooks
+from kineograph.serve.tables import FAILED, IN_HAND, OVER, uploads, videos
 
 if TYPE_CHECKING:
     from kineograph.serve.service import Service
@@ -42,12 +42,11 @@ def _drop(service: Service, id: str) -> None:
 
 def _expired(service: Service, now: float) -> int:
     """Delete the files of videos whose time is over; their rows stay and say so."""
-    settings = service.settings
     with service.database.read() as connection:
         ids = connection.execute(
             select(videos.c.id)
             .where(videos.c.state.in_(OVER), videos.c.output.is_not(None))
-            .where(videos.c.completed_at < now - settings.keep_days * DAY)
+            .where(videos.c.expires_at <= now)
             .limit(AT_ONCE)
         ).scalars().all()  # fmt: skip
     for id in ids:
@@ -56,7 +55,7 @@ def _expired(service: Service, now: float) -> int:
             connection.execute(
                 update(videos)
                 .where(videos.c.id == id)
-                .values(expires_at=now, **dict.fromkeys(FILES))
+                .values(dict.fromkeys(FILES))
             )
     return len(ids)
 
@@ -120,9 +119,4 @@ def _uploads(service: Service, now: float) -> int:
 def _rows(service: Service, now: float) -> int:
     """Forget keys of requests after a day, and announcements a month after they were made."""
     with service.database.write() as connection:
-        gone = idempotency.sweep(connection, now)
-        old = deliveries.c.created_at < now - 30 * DAY
-        gone += connection.execute(
-            delete(deliveries).where(old, deliveries.c.state != "waiting")
-        ).rowcount
-    return gone
+        return idempotency.sweep(connection, now) + webhooks.sweep(connection, now - 30 * DAY)

@@ -96,7 +96,10 @@ def submit(connection: Connection, new: NewVideo, settings: Settings, now: float
         id=new.id, account_id=new.account_id, key_id=new.key_id, dialect=new.dialect,
         kind=new.kind, model=new.model, prompt=new.request["prompt"],
         request=_json(new.request), inputs=_json(new.inputs),
-        told=_json({**new.told, "share": new.cost_seconds / tier.weight}),
+        told=_json({
+            **new.told, "share": new.cost_seconds / tier.weight,
+            "keep_seconds": settings.keep_days * DAY,
+        }),
         seconds=new.seconds, remixed_from=new.remixed_from, external_id=new.external_id,
         callback_url=new.callback_url, state=QUEUED, rank=tier.rank,
         priority=priority(finish, tier), steps=new.steps, created_at=now,
@@ -281,10 +284,19 @@ def end(
         .where(videos.c.id == row["id"])
         .values(
             state=state, wanted=None, worker_id=None, stage=state, completed_at=now,
-            charged=charged, error_code=code, error=message, **dict(values or {}),
+            charged=charged, error_code=code, error=message,
+            expires_at=_expiry(row, now) if made else None, **dict(values or {}),
         )
     )  # fmt: skip
     outbox.announce(connection, row, state, now)
+
+
+def _expiry(row: RowMapping, now: float) -> float:
+    """Return when a finished video's files go: as its sender asked, or the service keeps them."""
+    told = json.loads(row["told"])
+    kept: float = now + told.get("keep_seconds", DAY)
+    after = told.get("expires_after")
+    return kept if after is None else min(kept, max(row["created_at"] + after, now))
 
 
 def _give_back_time(connection: Connection, row: RowMapping) -> None:
