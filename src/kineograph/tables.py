@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
-
 from kineograph.presets import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -16,6 +13,9 @@ if TYPE_CHECKING:
 
 def show_plan(plan: Plan) -> None:
     """Print the stages of a plan."""
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table("stage", "10^12 operations", "seconds", "GB on the device")
     for stage in plan.stages:
         size = stage.on_device(plan.fit, plan.weight_bytes)
@@ -28,6 +28,9 @@ def show_plan(plan: Plan) -> None:
 
 def show_models(rows: list[dict[str, Any]]) -> None:
     """Print the inventory, as `model_row` has each of its entries."""
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table("model", "parameters", "on disk", "length", "size", "licence", "weights")
     for row in rows:
         name, here = row["name"], row["here"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import anyio.to_thread
@@ -42,6 +42,8 @@ from kineograph.serve.watching import Watch
 # and each thread more takes the interpreter's lock from the rest: 4 served the most.
 THREADS = {"sqlite": 4, "postgresql": 24}
 
+Answer = Callable[[Request, Exception], Awaitable[Response]]
+
 
 def create_app(settings: Settings, database: Database) -> FastAPI:
     """Return the application of a service whose database is open and up to date."""
@@ -72,17 +74,15 @@ def create_app(settings: Settings, database: Database) -> FastAPI:
     app.include_router(api_account.router(api))
     app.include_router(api_ops.router(api))
     app.include_router(api_admin.router(api))
-    _answer_errors(app)
-
-    app.add_middleware(Watch)
+    app.add_middleware(Watch, answer=_answer_errors(app))
     app.openapi = document_of(app, settings, service.specs.values())  # type: ignore[method-assign]
     if settings.is_open() and settings.open == "auto":
         app.add_middleware(LocalOnly)
     return app
 
 
-def _answer_errors(app: FastAPI) -> None:
-    """Let every error be answered in the envelope of the dialect that was spoken."""
+def _answer_errors(app: FastAPI) -> Answer:
+    """Let every error be answered in the envelope of its dialect; return how any is answered."""
 
     def answer(request: Request, error: Exception, problem: Problem) -> Response:
         if api_kling.speaks(request):
@@ -112,9 +112,9 @@ def _answer_errors(app: FastAPI) -> None:
 
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, missing)
-    app.add_exception_handler(Exception, refused)
     for kind in (KineographError, DBAPIError, PoolTimeout, ClientDisconnect):
         app.add_exception_handler(kind, refused)
+    return refused
 
 
 def _methods(app: FastAPI, scope: Scope) -> list[str]:

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import httpcore
-import httpx
 
 from kineograph.errors import RequestError, shown
 from kineograph.media.files import atomic_write
@@ -71,7 +70,7 @@ class _Place:
     host: str
     port: int
     target: bytes
-    url: httpx.URL
+    url: Any  # httpx.URL: imported where it is used, since a command line comes with it
 
 
 class _Deadline:
@@ -159,6 +158,8 @@ def post(
 
 def _place(url: str, limits: FetchLimits) -> _Place:
     """Take a URL apart; refuse all that needs no resolver to refuse."""
+    import httpx
+
     if len(url) > MAX_URL_CHARS:
         raise FetchError(f"the URL has {len(url)} characters; allowed: up to {MAX_URL_CHARS}")
     if not url.isprintable() or set(url) & set(' \\"<>^`{|}'):
@@ -343,6 +344,8 @@ def _answer(
         "connection": "close",
     }
     url = httpcore.URL(scheme=b"https", host=place.host, port=place.port, target=place.target)
+    import httpx
+
     context = httpx.create_ssl_context(trust_env=False) if verify is None else verify
     try:
         with (
@@ -362,6 +365,8 @@ def _answer(
 
 
 def _location(place: _Place, response: httpcore.Response) -> str:
+    import httpx
+
     location = _header(response, b"location")
     try:
         return str(place.url.join(location or ""))  # to itself, where it does not say

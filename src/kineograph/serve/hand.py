@@ -289,6 +289,9 @@ class Hand:
             "thumbnail": ("thumbnail.jpg", "thumbnail.jpg"),
             "spritesheet": ("spritesheet.jpg", "spritesheet.jpg"),
         }
+        if told := self.told:  # how far it is, should the storage take its time
+            with suppress(*AWAY):
+                worker.write(lambda c: queue.report(c, self.job, **told))
         keys = {}
         for column, (name, stored) in names.items():
             keys[column] = f"{prefix}/{stored}"

@@ -8,19 +8,21 @@ import sys
 from collections.abc import MutableMapping
 from typing import Any
 
-import structlog
-
 HIDDEN = re.compile(r"(authorization|token|secret|password|api_?key|signature|cookie)", re.I)
 _TOKEN = re.compile(r"(kineo_[a-z0-9]+_)[a-z0-9]+|(whsec_)\S+|(Bearer )\S+|(://[^:/@\s]*:)[^@\s]+@")
 
 
 def logger() -> Any:  # noqa: ANN401 - structlog's are made as they are used
     """Return the logger of the service."""
+    import structlog  # when it is used: with it come the colours of terminals
+
     return structlog.get_logger("kineograph.serve")
 
 
 def set_up(level: str, format: str) -> None:
     """Write logs to stderr from `level` on, as json or text; auto: text on a terminal."""
+    import structlog
+
     text = format == "text" or (format == "auto" and sys.stderr.isatty())
     render: Any = (
         structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kineograph.serve.logs import logger
@@ -13,10 +16,16 @@ QUIET = ("/health", "/ready", "/metrics")  # asked all the time, and not worth a
 
 
 class Watch:
-    """Count each request when its answer begins, and log it when it has ended."""
+    """Count each request when its answer begins, and log it when it has ended.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    `answer` makes the answer to what nobody foresaw. Left to those further out, the server would
+    close the connection after it, on which the client may be sending its next request.
+    """
+
+    def __init__(
+        self, app: ASGIApp, answer: Callable[[Request, Exception], Awaitable[Response]]
+    ) -> None:
+        self.app, self.answer = app, answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -37,8 +46,12 @@ class Watch:
 
         try:
             await self.app(scope, receive, told)
+        except Exception as error:
+            if status:  # its answer has begun, and can but be cut off
+                raise
+            await (await self.answer(Request(scope), error))(scope, receive, told)
         finally:
-            if status == 0:  # it is answered further out
+            if status == 0:  # nobody is there any more
                 status = 500
                 count_request(scope["method"], route(), status, time.perf_counter() - begun)
             if route() not in QUIET:

@@ -1,4 +1,7 @@
-"""How the operator's commands answer: tables for people, JSON for scripts, and one line."""
+"""How the operator's commands answer: tables for people, JSON for scripts, and one line.
+
+`rich` is imported when there is a table to show: importing it changes the state of `random`.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from io import StringIO
 from typing import Any
-
-from rich import box
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 
@@ -40,6 +38,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: st
     if not found:
         line(empty)
         return
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in columns:
         right = name.startswith("#")
@@ -54,6 +56,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: st
 
 def pairs(values: Mapping[str, object]) -> None:
     """Print names and values, one pair a line."""
+    from rich.markup import escape
+    from rich.table import Table
+
     shown = Table(box=None, show_header=False, pad_edge=False)
     shown.add_column(style="bold", no_wrap=True)
     shown.add_column(overflow="fold")
@@ -62,7 +67,9 @@ def pairs(values: Mapping[str, object]) -> None:
     _print(shown)
 
 
-def _print(shown: Table) -> None:
+def _print(shown: Any) -> None:  # noqa: ANN401 - a table of rich's
+    from rich.console import Console
+
     if sys.stdout.isatty():
         Console(highlight=False).print(shown)
         return
@@ -79,6 +86,8 @@ def _cell(value: object) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:.2f}"
+    from rich.markup import escape
+
     text = str(value)
     # What came from outside may hold signs that move the cursor.
     return escape("".join(c if c.isprintable() else "\ufffd" for c in text))
