@@ -454,7 +454,8 @@ def test_without_the_database(service, client, monkeypatch):
     def away(*_, **__):
         raise OperationalError("select", {}, Exception("gone"))
 
-    monkeypatch.setattr(service.rig.database.engine, "begin", away)
+    for way in ("begin", "connect"):  # of those who read, and of those who write
+        monkeypatch.setattr(service.rig.database.engine, way, away)
     for answer in (client.get("/v1/videos"), client.post("/v1/videos", json=PROMPT)):
         headers = refused(answer, 503, "unavailable", "try again")
         assert headers["retry-after"] == "5"
