@@ -38,7 +38,6 @@ from kineograph.serve import ledger, schema, store
 from kineograph.serve.database import Database
 from kineograph.serve.fake import FakeGenerator
 from kineograph.serve.ids import new_id
-from kineograph.serve.runner import Task
 from kineograph.serve.settings import Settings, Tier, load_settings
 from kineograph.serve.storage import Storage
 from kineograph.serve.tables import (
@@ -52,6 +51,7 @@ from kineograph.serve.tables import (
     videos,
     workers,
 )
+from kineograph.serve.task import Task
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"

@@ -193,6 +193,11 @@ def test_from_makes_a_recorded_clip_again_and_flags_overrule_it(fake, capsys, tm
             "kineo: error: needs pyarrow: pip install 'kineograph[data]'",
         ),
         (
+            ModuleNotFoundError("No module named 'sqlalchemy'", name="sqlalchemy.exc"),
+            1,
+            "kineo: error: needs sqlalchemy.exc: pip install 'kineograph[serve]'",
+        ),
+        (
             KeyboardInterrupt(),
             130,
             "kineo: interrupted; go on with: kineo generate --resume 'a ball' -o b.mp4",

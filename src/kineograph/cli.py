@@ -26,6 +26,9 @@ from kineograph.serve import flags as serve_flags
 from kineograph.serve.operate import flags as operate_flags
 from kineograph.sidecar import read_sidecar, request_from_sidecar
 
+# Which extra brings what may be missing; everything else is the service's.
+EXTRAS = {"pyarrow": "data", "matplotlib": "train", "torchao": "quant"}
+
 
 class Parser(argparse.ArgumentParser):
     """A parser that refuses in one line and never guesses at a shortened flag."""
@@ -381,7 +384,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "kineograph").split(".")[0] == "kineograph":
             raise
-        extra = "data" if error.name == "pyarrow" else "train"
+        extra = EXTRAS.get((error.name or "").split(".")[0], "serve")
         return _fail(f"needs {error.name}: pip install 'kineograph[{extra}]'", 1)
     return 0
 

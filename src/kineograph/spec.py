@@ -6,6 +6,7 @@ and refuse before any weight is read.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -71,6 +72,10 @@ class DiTConfig:
     image_positions: int = 0  # that are learnt for those tokens; Wan 2.1's with a last frame
     control_layers: tuple[int, ...] = ()  # whose output is changed by a control video (VACE)
     control_channels: int = 0  # of a control video, in its latent
+
+    def tokens(self, latent: tuple[int, int, int, int]) -> int:
+        """Return how many tokens a latent (c, t, h, w) is."""
+        return math.prod(n // p for n, p in zip(latent[1:], self.patch_size, strict=True))
 
     @property
     def head_dim(self) -> int:

@@ -102,7 +102,7 @@ def test_the_rule_asks_how_often_tiles_go_around(monkeypatch):
     assert batching.batch_pays(NANO.dit, 131 * 128, gpu)
     assert not batching.batch_pays(NANO.dit, 131 * 128 + 1, gpu)
     assert not batching.batch_pays(NANO.dit, 1, torch.device("cpu"))
-    assert batching.tokens_of(PRESETS["wan2.1-t2v-1.3b"].dit, (16, 21, 60, 104)) == 32760
+    assert PRESETS["wan2.1-t2v-1.3b"].dit.tokens((16, 21, 60, 104)) == 32760
 
 
 @pytest.mark.parametrize("resumed", ["on", "off"])

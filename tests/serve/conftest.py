@@ -37,6 +37,34 @@ def migrated(tmp_path_factory):
     return path
 
 
+@pytest.fixture
+def base(migrated, tmp_path):
+    """A database of SQLite with the schema and nothing in it."""
+    yield from _copied(migrated, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared(migrated, tmp_path_factory):
+    """The same for the tests of a file, in which nothing stays."""
+    yield from _copied(migrated, tmp_path_factory.mktemp("shared"))
+
+
+@pytest.fixture
+def connection(shared):
+    """A connection whose changes are taken back."""
+    with shared.engine.connect() as connection:
+        yield connection
+        connection.rollback()
+
+
+def _copied(migrated, folder):
+    path = folder / "x.sqlite"
+    shutil.copy(migrated, path)
+    database = Database(f"sqlite:///{path}")
+    yield database
+    database.close()
+
+
 @pytest.fixture(scope="session")
 def migrated_postgres(postgres):
     """The name of a database of PostgreSQL with the schema and nothing in it."""

@@ -7,38 +7,13 @@ import pytest
 from sqlalchemy import func, select
 
 from kineograph.serve import access
-from kineograph.serve.database import Database
 from kineograph.serve.refusals import Conflict, Forbidden, NoAccess, NotFound, Refusal
 from kineograph.serve.sealing import SealBroken
 from kineograph.serve.settings import MICRO, Settings
-from kineograph.serve.tables import accounts, keys, metadata
+from kineograph.serve.tables import accounts, keys
 
 NOW = 1_800_000_000.0
 SETTINGS = Settings(secret="the secret of the installation")
-
-
-@pytest.fixture
-def base(tmp_path):
-    database = Database(f"sqlite:///{tmp_path}/x.sqlite")
-    metadata.create_all(database.engine)
-    yield database
-    database.close()
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory):
-    """A database in which nothing stays."""
-    database = Database(f"sqlite:///{tmp_path_factory.mktemp('shared')}/x.sqlite")
-    metadata.create_all(database.engine)
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def connection(shared):
-    with shared.engine.connect() as connection:
-        yield connection
-        connection.rollback()
 
 
 @pytest.fixture

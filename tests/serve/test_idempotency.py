@@ -11,18 +11,9 @@ from kineograph.serve.database import Database
 from kineograph.serve.refusals import BodyMismatch, Conflict, Refusal
 from kineograph.serve.settings import Settings
 from kineograph.serve.tables import idempotency as table
-from kineograph.serve.tables import metadata
 
 NOW = 1_800_000_000.0
 BODY = idempotency.body_hash({"prompt": "a ball"})
-
-
-@pytest.fixture
-def base(tmp_path):
-    database = Database(f"sqlite:///{tmp_path}/x.sqlite")
-    metadata.create_all(database.engine)
-    yield database
-    database.close()
 
 
 @pytest.fixture

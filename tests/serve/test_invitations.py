@@ -7,35 +7,11 @@ from kineograph.serve import access, invitations, ledger
 from kineograph.serve.database import Database
 from kineograph.serve.refusals import Conflict, Gone, NotFound, Refusal, Unavailable
 from kineograph.serve.settings import MICRO, Settings
-from kineograph.serve.tables import accounts, applications, metadata
+from kineograph.serve.tables import accounts, applications
 from kineograph.serve.tables import invitations as table
 
 NOW = 1_800_000_000.0
 SETTINGS = Settings()
-
-
-@pytest.fixture
-def base(tmp_path):
-    database = Database(f"sqlite:///{tmp_path}/x.sqlite")
-    metadata.create_all(database.engine)
-    yield database
-    database.close()
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory):
-    """A database in which nothing stays."""
-    database = Database(f"sqlite:///{tmp_path_factory.mktemp('shared')}/x.sqlite")
-    metadata.create_all(database.engine)
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def connection(shared):
-    with shared.engine.connect() as connection:
-        yield connection
-        connection.rollback()
 
 
 def invite(connection, **options):

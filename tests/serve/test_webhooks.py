@@ -13,19 +13,11 @@ from kineograph.serve.database import Database
 from kineograph.serve.ids import new_id
 from kineograph.serve.refusals import Conflict, Forbidden, NotFound
 from kineograph.serve.settings import Settings
-from kineograph.serve.tables import deliveries, endpoints, metadata
+from kineograph.serve.tables import deliveries, endpoints
 
 NOW = time.time()  # the verifier compares with the clock
 SETTINGS = Settings(secret="the secret of the installation")
 URL = "https://example.org/hook"
-
-
-@pytest.fixture
-def base(tmp_path):
-    database = Database(f"sqlite:///{tmp_path}/x.sqlite")
-    metadata.create_all(database.engine)
-    yield database
-    database.close()
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from sqlalchemy import select, update
 from kineograph.serve import life, queue, scratch, store
 from kineograph.serve.fake import FakeGenerator
 from kineograph.serve.refusals import Unavailable
-from kineograph.serve.runner import Task
 from kineograph.serve.storage import Storage
 from kineograph.serve.tables import (
     CANCELLED,
@@ -27,6 +26,7 @@ from kineograph.serve.tables import (
     videos,
     workers,
 )
+from kineograph.serve.task import Task
 
 
 @pytest.fixture(autouse=True)

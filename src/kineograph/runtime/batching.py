@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 
 from kineograph.spec import DiTConfig
@@ -29,8 +27,3 @@ def batch_pays(config: DiTConfig, tokens: int, device: torch.device) -> bool:
 def multiprocessors(device: torch.device) -> int:
     """Return how many multiprocessors a GPU has."""
     return int(torch.cuda.get_device_properties(device).multi_processor_count)
-
-
-def tokens_of(config: DiTConfig, latent: tuple[int, int, int, int]) -> int:
-    """Return how many tokens a latent (c, t, h, w) is to a transformer."""
-    return math.prod(n // p for n, p in zip(latent[1:], config.patch_size, strict=True))

@@ -27,7 +27,7 @@ from kineograph.models.upsampler import VideoUpsampler
 from kineograph.models.vae import VideoVAE
 from kineograph.nn.rope import rope_table
 from kineograph.request import ResolvedRequest
-from kineograph.runtime.batching import batch_pays, tokens_of
+from kineograph.runtime.batching import batch_pays
 from kineograph.runtime.options import STRATEGIES, Strategy
 from kineograph.runtime.tiles import decode_border, encode_border, tiled_share
 from kineograph.spec import (
@@ -168,7 +168,7 @@ def make_plan(
     skips = request.guidance_every is not None and request.guidance_every > 1
     if guidance_batch == "off" or not guided or skips:
         return plan
-    pays = batch_pays(spec.dit, tokens_of(spec.dit, latent), device)
+    pays = batch_pays(spec.dit, spec.dit.tokens(latent), device)
     return _batched(plan, guidance_batch, fit, pays)
 
 
@@ -265,7 +265,7 @@ def _denoise(
 ) -> tuple[float, float]:
     """Return the operations of one evaluation and the bytes of its tensors: of a block, mostly."""
     grid = tuple(n // p for n, p in zip(latent[1:], config.patch_size, strict=True))
-    n, d = grid[0] * grid[1] * grid[2], config.dim
+    n, d = config.tokens(latent), config.dim
     x, context = torch.zeros(1, n, d), torch.zeros(1, config.text_len, d)
     image = torch.zeros(1, config.image_positions or 257, d) if config.image_dim else None
     rope = rope_table((grid[0], grid[1], grid[2]), config.head_dim, CPU)

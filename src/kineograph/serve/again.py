@@ -38,6 +38,7 @@ def retry(connection: Connection, id: str, storage: Storage, now: float) -> RowM
             connection, row["account_id"], ledger.RESERVE, -row["reserved"], now=now, video_id=id,
             note=f"tried again: {row['cost_seconds']:.2f} s of {row['model']}",
         )  # fmt: skip
+    store.count_time(connection, row, 1)
     values: dict[str, Any] = dict(
         state=QUEUED, stage=QUEUED, wanted=None, worker_id=None, attempts=0, losses=0,
         not_before=0.0, error=None, error_code=None, completed_at=None, charged=0,

@@ -88,7 +88,7 @@ def _making(api: Api) -> APIRouter:
         body = await api.body(request)
         try:
             submission = await run(_submission, service, who, body, "create", None)
-            return JSONResponse(await run(service.estimate, who, submission, api.base(request)))
+            return JSONResponse(await run(service.estimate, who, submission))
         finally:
             body.close()
 

@@ -101,17 +101,19 @@ class Board:
             return
         found = self._read()
         with self._lock:
-            self._waiting, self._running, self._workers, self._standings, self._end = found
-            done = time.monotonic()
-            self._due = done + max(FRESH, (done - begun) / SHARE)
+            self._put(found, begun)
 
     def _look(self) -> None:
         """Look now, where nobody has refreshed the board in time; the lock is held."""
-        now = time.monotonic()
-        if now >= self._due + LATE:
-            found = self._read()
-            self._waiting, self._running, self._workers, self._standings, self._end = found
-            self._due = now + FRESH
+        begun = time.monotonic()
+        if begun >= self._due + LATE:
+            self._put(self._read(), begun)
+
+    def _put(self, found: _Found, begun: float) -> None:
+        """Take in a look; the lock is held."""
+        self._waiting, self._running, self._workers, self._standings, self._end = found
+        done = time.monotonic()
+        self._due = done + max(FRESH, (done - begun) / SHARE)
 
     def _read(self) -> _Found:
         with self.database.read() as connection:

@@ -1,4 +1,4 @@
-"""What has to be done again and again: announcements, lifes, and what is kept too long.
+"""What has to be done again and again: announcements, takeovers, and what is kept too long.
 
 Each process of the API does it; what two would do twice is guarded by the store.
 """

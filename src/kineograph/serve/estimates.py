@@ -15,7 +15,7 @@ from sqlalchemy.dialects.sqlite import insert as of_sqlite
 
 from kineograph.request import GenerationRequest, ResolvedRequest, resolve
 from kineograph.serve.tables import settings
-from kineograph.spec import ModelSpec
+from kineograph.spec import DiTConfig, ModelSpec, size_of
 
 GUESS = 1e11  # operations a second before anything was measured: a small CPU
 DECODE = 30_000.0  # operations a pixel of the output, about what a VAE decoder and upsampler do
@@ -24,12 +24,7 @@ LEARNING = 0.2  # the weight of the newest video
 
 def operations(clip: ResolvedRequest, spec: ModelSpec) -> float:
     """Return about how many floating-point operations a clip takes."""
-    size = spec.resolutions[clip.resolution or ""][clip.aspect_ratio]
-    _, t, h, w = spec.latent_shape(size, clip.num_frames)
-    dit = spec.dit
-    pt, ph, pw = dit.patch_size
-    tokens = (t // pt) * (h // ph) * (w // pw)
-    weights = dit.num_layers * (8 * dit.dim**2 + 2 * dit.dim * dit.ffn_dim)
+    dit, tokens, weights = spec.dit, _tokens(clip, spec), _weights(spec.dit)
     attention = dit.num_layers * 2 * dit.dim * tokens
     branches = 1 if clip.guidance_scale == 1 else 2
     denoise = 2.0 * tokens * (weights + attention) * branches * clip.steps
@@ -85,10 +80,15 @@ def _needed(spec: ModelSpec) -> dict[str, Any]:
 def memory(clip: ResolvedRequest, spec: ModelSpec) -> int:
     """Return about how many bytes a clip takes: weights of 2 bytes, and what is computed on."""
     dit = spec.dit
-    weights = 2 * dit.num_layers * (8 * dit.dim**2 + 2 * dit.dim * dit.ffn_dim)
-    size = spec.resolutions[clip.resolution or ""][clip.aspect_ratio]
-    _, t, h, w = spec.latent_shape(size, clip.num_frames)
-    tokens = (t // dit.patch_size[0]) * (h // dit.patch_size[1]) * (w // dit.patch_size[2])
-    activations = 2 * tokens * (8 * dit.dim + 2 * dit.ffn_dim)
+    activations = _tokens(clip, spec) * (8 * dit.dim + 2 * dit.ffn_dim)
     frames = 4 * 3 * clip.out_height * clip.out_width * 16
-    return int(weights + activations + frames)
+    return int(2 * (_weights(dit) + activations) + frames)
+
+
+def _tokens(clip: ResolvedRequest, spec: ModelSpec) -> int:
+    return spec.dit.tokens(spec.latent_shape(size_of(clip), clip.num_frames))
+
+
+def _weights(dit: DiTConfig) -> int:
+    """Return about how many weights a transformer has."""
+    return dit.num_layers * (8 * dit.dim**2 + 2 * dit.dim * dit.ffn_dim)

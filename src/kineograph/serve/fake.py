@@ -21,7 +21,8 @@ import numpy as np
 from PIL import Image
 
 from kineograph.errors import KineographError, RequestError
-from kineograph.serve.runner import Task, Tell
+from kineograph.serve.runner import Tell
+from kineograph.serve.task import Task
 
 FAULTS = {
     "crash": "the process dies",

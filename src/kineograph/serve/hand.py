@@ -21,6 +21,7 @@ from kineograph.serve.reasons import NO_SPACE, plain
 from kineograph.serve.refusals import NotFound, Unavailable
 from kineograph.serve.settings import Settings
 from kineograph.serve.storage import Storage
+from kineograph.serve.task import Task
 
 T = TypeVar("T")
 # The database or the storage is away, full or in another's hands: it may be there again.
@@ -91,9 +92,8 @@ class Hand:
         for name, key in job.inputs.items():
             storage.fetch(key, self.folder / name)
         if self.key is not None:
-            output = "clip.png" if job.request.get("num_frames") == 1 else "clip.mp4"
             with suppress(NotFound):  # gone: the job begins anew, which costs time alone
-                storage.fetch(self.key, self.folder / f"{output}.partial.safetensors")
+                storage.fetch(self.key, Task(job.id, self.folder, job.request).state)
 
     def still_wanted(self) -> None:
         """Raise where the job is to be cancelled, is another's, or the worker is to end."""

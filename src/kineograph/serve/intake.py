@@ -13,7 +13,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import obstore
 from sqlalchemy import insert, select
 
 from kineograph.errors import RequestError
@@ -70,7 +69,10 @@ class Intake:
         name: str, key: str,
     ) -> None:  # fmt: skip
         if ref.source in ("video", "file"):
-            self._copy(self._known(who, ref), key)
+            try:
+                self.storage.copy(self._known(who, ref), key)
+            except NotFound as error:
+                raise NotFound(f"{ref.name}: {error}", param=ref.name) from None
             return
         raw, clean = folder / f"raw-{name}", folder / name
         if ref.source == "url":
@@ -126,12 +128,6 @@ class Intake:
             raise Refusal(f"{ref.name}: {ref.value!r} is a {is_}; a {must} is needed",
                           param=ref.name)  # fmt: skip
         return key
-
-    def _copy(self, source: str, target: str) -> None:
-        try:
-            obstore.copy(self.storage.store, source, target)
-        except FileNotFoundError:
-            raise NotFound(f"the file of {source!r} is no longer kept") from None
 
     def drop(self, inputs: Mapping[str, str]) -> None:
         """Delete files that were laid down for a video that is not to be."""

@@ -21,7 +21,8 @@ from kineograph.produce import Event, open_pipeline, run
 from kineograph.request import GenerationRequest, ResolvedRequest
 from kineograph.runtime.options import RunOptions
 from kineograph.runtime.parallel import Team
-from kineograph.serve.runner import Task, Tell
+from kineograph.serve.runner import Tell
+from kineograph.serve.task import Task
 from kineograph.spec import ModelSpec
 
 PREVIEW_SIDE = 256  # pixels of the longer side

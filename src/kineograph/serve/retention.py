@@ -6,9 +6,10 @@ A sweep deletes files first and notes it afterwards: one that is interrupted is 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import ColumnElement, delete, select, update
 
 from kineograph.serve import idempotency, webhooks
 from kineograph.serve.tables import FAILED, IN_HAND, OVER, uploads, videos
@@ -33,52 +34,44 @@ def sweep(service: Service, now: float) -> dict[str, int]:
     }
 
 
-def _drop(service: Service, id: str) -> None:
-    """Delete all files of a video, the strays of workers that were lost too."""
-    for prefix in ("videos", "states", "inputs"):
-        for key, _ in list(service.storage.names(f"{prefix}/{id}/")):
-            service.storage.delete(key)
-
-
 def _expired(service: Service, now: float) -> int:
     """Delete the files of videos whose time is over; their rows stay and say so."""
-    with service.database.read() as connection:
-        ids = connection.execute(
-            select(videos.c.id)
-            .where(videos.c.state.in_(OVER), videos.c.output.is_not(None))
-            .where(videos.c.expires_at <= now)
-            .limit(AT_ONCE)
-        ).scalars().all()  # fmt: skip
-    for id in ids:
-        _drop(service, id)
-        with service.database.write() as connection:
-            connection.execute(
-                update(videos)
-                .where(videos.c.id == id)
-                .values(dict.fromkeys(FILES))
-            )
-    return len(ids)
+    due = (videos.c.state.in_(OVER), videos.c.output.is_not(None), videos.c.expires_at <= now)
+    return _empty(service, due, {})
 
 
 def _deleted(service: Service) -> int:
     """Delete the files of deleted videos that no worker has in hand any more, and what they say."""
+    due = (
+        videos.c.deleted_at.is_not(None), videos.c.state.not_in(IN_HAND),
+        videos.c.stage != "deleted",
+    )  # fmt: skip
+    blank = {"stage": "deleted", "prompt": "", "request": "{}", "callback_url": None}
+    return _empty(service, due, blank)
+
+
+def _empty(
+    service: Service, due: tuple[ColumnElement[bool], ...], values: Mapping[str, Any]
+) -> int:
+    """Delete all files of videos, the strays of workers that were lost too, and note it."""
     with service.database.read() as connection:
-        ids = connection.execute(
-            select(videos.c.id)
-            .where(videos.c.deleted_at.is_not(None), videos.c.state.not_in(IN_HAND))
-            .where(videos.c.stage != "deleted")
-            .limit(AT_ONCE)
-        ).scalars().all()  # fmt: skip
+        query = select(videos.c.id).where(*due).limit(AT_ONCE)
+        ids = connection.execute(query).scalars().all()
     for id in ids:
-        _drop(service, id)
+        for prefix in ("videos", "states", "inputs"):
+            _drop(service, f"{prefix}/{id}/")
+        changed = {**dict.fromkeys(FILES), **values}
         with service.database.write() as connection:
-            connection.execute(
-                update(videos)
-                .where(videos.c.id == id)
-                .values(stage="deleted", prompt="", request="{}", callback_url=None,
-                        **dict.fromkeys(FILES))
-            )  # fmt: skip
+            connection.execute(update(videos).where(videos.c.id == id).values(changed))
     return len(ids)
+
+
+def _drop(service: Service, prefix: str) -> int:
+    """Delete the files under a prefix; return how many."""
+    keys = [key for key, _ in service.storage.names(prefix)]
+    for key in keys:
+        service.storage.delete(key)
+    return len(keys)
 
 
 def _inputs(service: Service) -> int:
@@ -96,9 +89,7 @@ def _inputs(service: Service) -> int:
             if state == FAILED:  # it may be tried again by the operator
                 spared = service.settings.keep_input_hours * HOUR
             if state not in IN_HAND and time.time() - changed > spared:
-                for key, _ in list(service.storage.names(f"{prefix}/{id}/")):
-                    service.storage.delete(key)
-                    gone += 1
+                gone += _drop(service, f"{prefix}/{id}/")
     return gone
 
 

@@ -11,40 +11,19 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Protocol, TextIO, runtime_checkable
 
 from kineograph.serve.pictures import write_pictures
 from kineograph.serve.reasons import may_pass, reason_of
-
-VIDEO = "clip.mp4"  # the name of what is made, in a job's folder
+from kineograph.serve.task import Task
 
 
 class Stopped(Exception):
     """The job in hand was told to stop; its state is on disk."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """One job: a folder with its inputs, and with its state where it was begun before."""
-
-    id: str
-    folder: Path
-    request: Mapping[str, Any]  # files are named as they lie in the folder
-
-    @property
-    def output(self) -> str:
-        """The name of what is made, in the folder."""
-        return "clip.png" if self.request.get("num_frames") == 1 else VIDEO
-
-    @property
-    def state(self) -> Path:
-        """Where the generator keeps its state, by renaming a file to it."""
-        return self.folder / f"{self.output}.partial.safetensors"
 
 
 @runtime_checkable

@@ -42,7 +42,6 @@ RESENT = 900.0
 SAME = 1.0  # seconds for which the rate of a model is not read again
 LEFT_OPEN = ("output", "lora", "count", "format")  # of a request: the service's to say
 
-
 _TOLD = (
     update(videos)
     .where(videos.c.id == bindparam("video"))
@@ -220,7 +219,6 @@ class Service:
             "media": list(submission.media),
             "metadata": dict(submission.metadata),
             "expires_after": submission.expires_after,
-            "scopes": sorted(who.scopes),
             "base": base,
         }
         return store.NewVideo(
@@ -307,7 +305,7 @@ class Service:
             },
         }  # fmt: skip
 
-    def estimate(self, who: Identity, submission: Submission, base: str) -> dict[str, Any]:
+    def estimate(self, who: Identity, submission: Submission) -> dict[str, Any]:
         """Return what a submission would take and cost, and when it would be done."""
         who.require("videos:read")
         priced = self.price(submission)

@@ -64,6 +64,15 @@ class Storage:
         except (BaseError, OSError) as error:
             raise Unavailable(f"the storage did not give {key!r}: {_line(error)}") from error
 
+    def copy(self, source: str, target: str) -> None:
+        """Store a file under another key as well; raises as `get`."""
+        try:
+            obstore.copy(self.store, source, target)
+        except FileNotFoundError:
+            raise NotFound(f"there is no file {source!r}") from None
+        except (BaseError, OSError) as error:
+            raise Unavailable(f"the storage did not copy {source!r}: {_line(error)}") from error
+
     def fetch(self, key: str, target: Path) -> None:
         """Write a file to a path, whole or not at all; raises as `get`."""
         part = target.with_name(f".{target.name}.part")

@@ -36,7 +36,6 @@ from kineograph.serve.tables import (
 DAY = 86_400.0
 CANCEL, PAUSE = "cancel", "pause"
 
-
 # Statements of every submission: built once, since building takes longer than running them.
 _ACCOUNT = select(accounts).where(accounts.c.id == bindparam("account")).with_for_update()
 _INSERT = insert(videos).returning(videos)
@@ -278,7 +277,7 @@ def end(
     else:
         why = f"{state}: {message or code}"
         ledger.refund(connection, row["account_id"], row["id"], row["reserved"], now, why)
-        _give_back_time(connection, row)
+        count_time(connection, row, -1)
     connection.execute(
         update(videos)
         .where(videos.c.id == row["id"])
@@ -299,13 +298,13 @@ def _expiry(row: RowMapping, now: float) -> float:
     return kept if after is None else min(kept, max(row["created_at"] + after, now))
 
 
-def _give_back_time(connection: Connection, row: RowMapping) -> None:
-    """Take what a video that was not made has cost off its account's virtual time."""
-    share = json.loads(row["told"]).get("share", 0.0)
+def count_time(connection: Connection, row: RowMapping, sign: int) -> None:
+    """Put a video's share on its account's virtual time (1), or take it off again (-1)."""
+    share = sign * json.loads(row["told"]).get("share", 0.0)
     connection.execute(
         update(accounts)
         .where(accounts.c.id == row["account_id"])
-        .values(finish=accounts.c.finish - share)
+        .values(finish=accounts.c.finish + share)
     )
 
 
