@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import shutil
 from itertools import count
 from pathlib import Path
 
+import httpx
 import pytest
+from moto.server import ThreadedMotoServer
 from postgres_server import Postgres, binaries
 from serve_rig import Rig
 
@@ -35,6 +39,29 @@ def migrated(tmp_path_factory):
     schema.migrate(database)
     database.close()
     return path
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """The address of a server that speaks S3."""
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    yield "http://{}:{}".format(*server.get_host_and_port())
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_server, monkeypatch):
+    """The address of an empty bucket, with what the environment says of its server."""
+    name = f"bucket-{os.getpid()}-{next(NUMBERS)}"
+    httpx.put(f"{s3_server}/{name}").raise_for_status()
+    for key, value in {
+        "AWS_ENDPOINT_URL": s3_server, "AWS_ALLOW_HTTP": "true", "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": "something",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(key, value)
+    return f"s3://{name}/videos/of/ours"
 
 
 @pytest.fixture

@@ -2,18 +2,27 @@ import os
 import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from kineograph.errors import RequestError
+from kineograph.serve import storage as storage_module
 from kineograph.serve.refusals import NotFound, Unavailable
 from kineograph.serve.storage import CHUNK, Storage
 
 
 @pytest.fixture
-def storage(tmp_path):
+def folder(tmp_path):
     return Storage(str(tmp_path / "files"))
+
+
+@pytest.fixture(params=["folder", "s3"])
+def storage(request, tmp_path):
+    if request.param == "folder":
+        return Storage(str(tmp_path / "files"))
+    return Storage(request.getfixturevalue("bucket"))
 
 
 def test_files_come_back_as_they_were_put(storage, tmp_path):
@@ -49,8 +58,27 @@ def test_what_is_not_there_is_not_found(storage, tmp_path):
             ask("x/y")
     with pytest.raises(NotFound):
         storage.fetch("x/y", tmp_path / "target")
-    assert list(tmp_path.iterdir()) == [tmp_path / "files"]  # no half of it
+    with pytest.raises(NotFound):
+        storage.copy("x/y", "z")
+    assert not (tmp_path / "target").exists()  # nor half of it
+    assert not list(tmp_path.glob(".*"))
     storage.delete("x/y")
+
+
+def test_a_copy_and_its_source_go_by_themselves(storage):
+    storage.put("uploads/a", b"x" * 1000)
+    storage.copy("uploads/a", "inputs/b")
+    storage.delete("uploads/a")
+    assert storage.get("inputs/b") == b"x" * 1000
+    assert [key for key, _ in storage.names("")] == ["inputs/b"]
+
+
+def test_the_time_of_a_file_is_that_of_its_last_change(storage):
+    before = time.time()
+    storage.put("a", b"x")
+    [(key, changed)] = storage.names("")
+    assert key == "a"
+    assert before - 2 < changed < time.time() + 2  # S3 tells whole seconds
 
 
 def test_a_file_is_fetched_whole_or_not_at_all(storage, tmp_path, monkeypatch):
@@ -67,7 +95,7 @@ def test_a_file_is_fetched_whole_or_not_at_all(storage, tmp_path, monkeypatch):
     with pytest.raises(Unavailable):
         storage.fetch("v", target)
     assert target.read_bytes() == b"abc"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["files", "target"]
+    assert not list(tmp_path.glob(".*"))
 
 
 FULL = """
@@ -122,13 +150,27 @@ def test_a_storage_that_is_away_is_unavailable(tmp_path):
         storage.put("folder/a/b", b"y")  # a file is where a folder should be
 
 
-def test_what_is_put_is_on_the_disk_with_the_folders_that_name_it(storage, tmp_path, monkeypatch):
+def test_an_s3_that_is_away_or_has_no_such_bucket_is_unavailable(bucket, monkeypatch):
+    storage = Storage(bucket.replace("bucket", "nobody", 1))
+    for ask in (lambda: storage.put("a", b"x"), lambda: list(storage.names(""))):
+        with pytest.raises(Unavailable, match="nobody-.*non-2xx"):
+            ask()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # where nobody listens
+    away = Storage(bucket)
+    since = time.monotonic()
+    for ask in (away.get, away.size, away.delete, lambda key: away.put(key, b"x")):
+        with pytest.raises(Unavailable, match="the storage did not"):
+            ask("a")
+    assert time.monotonic() - since < 4 * storage_module.PATIENCE["retry_timeout"].seconds
+
+
+def test_what_is_put_is_on_the_disk_with_the_folders_that_name_it(folder, tmp_path, monkeypatch):
     synced = []
     real = os.fsync
     monkeypatch.setattr(
         os, "fsync", lambda n: (synced.append(Path(f"/proc/self/fd/{n}").readlink()), real(n))
     )
-    storage.put("a/b", b"x")
+    folder.put("a/b", b"x")
     root = tmp_path / "files"
     assert synced == [root / "a/b", root / "a", root]
 

@@ -336,6 +336,38 @@ def test_a_job_of_a_killed_worker_goes_on_in_another_one(rig, tmp_path, own_scra
     scratch.sweep()
 
 
+def test_a_job_of_a_killed_worker_goes_on_from_its_state_in_s3(
+    sqlite_rig, tmp_path, bucket, own_scratch
+):
+    rig = sqlite_rig
+    rig.set(storage=bucket)
+    rig.storage = Storage(bucket)
+    rig.step = 0.1
+    rig.submit("v", steps=20)
+    with rig.processes(2, "--storage", bucket) as processes:
+        at_step(rig, "v", 8)
+        with rig.database.read() as c:
+            pid = c.scalar(select(workers.c.pid).where(workers.c.video_id == "v"))
+        next(p for p in processes if p.pid == pid).kill()
+        seen = []
+
+        def second_state():
+            names = [key.rpartition("/")[2] for key, _ in rig.storage.names("states/v")]
+            seen.extend(int(name[2:]) for name in names if name.startswith("2-"))
+            return seen
+
+        rig.until(second_state)
+        assert min(seen) > 6  # it did not begin again
+        rig.wait("v")
+        assert rig.result("v") == undisturbed(rig, "v", tmp_path)
+        left = next(p for p in processes if p.pid != pid)
+        left.send_signal(signal.SIGTERM)
+        assert left.wait(20) == 0
+    assert list(rig.storage.names("states")) == []
+    assert not list((rig.data / "files").iterdir())  # nothing beside the bucket
+    scratch.sweep()
+
+
 def test_a_generator_goes_with_its_worker(sqlite_rig, own_scratch):
     rig = sqlite_rig
     rig.submit("v", prompt="x [hang@1]")

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import obstore
 from obstore.exceptions import BaseError
@@ -16,11 +18,21 @@ from obstore.store import LocalStore, ObjectStore, S3Store
 from kineograph.errors import RequestError, shown
 from kineograph.serve.refusals import NotFound, Unavailable
 
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig
+
 CHUNK = 1 << 20  # bytes of a stream at a time
+# Of S3. A request that waits is better told soon than served late: clients and workers try again.
+PATIENCE: RetryConfig = {"max_retries": 5, "retry_timeout": timedelta(seconds=20)}
+LIMITS: ClientConfig = {"connect_timeout": "5s", "timeout": "60s"}
+YES = ("1", "true", "yes", "on")
 
 
 class Storage:
     """Files by key.
+
+    Of S3, AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY come from the
+    environment; AWS_ALLOW_HTTP is for a server without TLS.
 
     Raises:
         RequestError: the address is no folder and no s3:// URL.
@@ -30,7 +42,9 @@ class Storage:
         self.url = url
         self.store: ObjectStore
         if url.startswith("s3://"):
-            self.store = S3Store.from_url(url)
+            plain = os.environ.get("AWS_ALLOW_HTTP", "").lower() in YES
+            limits: ClientConfig = {**LIMITS, "allow_http": plain}  # given ones replace all others
+            self.store = S3Store.from_url(url, client_options=limits, retry_config=PATIENCE)
         elif "://" in url:
             raise RequestError(f"storage {shown(url)} is not supported; a folder or s3:// is")
         else:
@@ -143,4 +157,4 @@ def _harden(root: Path, key: str) -> None:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+    return " ".join(str(error).partition("\n\nDebug source")[0].split())[:200]
