@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 import socket
 import threading
 import time
@@ -85,13 +84,11 @@ class Served:
 
 @contextmanager
 def served(
-    migrated: Path, folder: Path, *, workers: int = 1, before: Callable[[Rig], None] | None = None,
+    url: str, folder: Path, *, workers: int = 1, before: Callable[[Rig], None] | None = None,
     step: float = 0.005, **settings: Any,
 ) -> Iterator[Served]:  # fmt: skip
-    """Run a service on a fresh SQLite file, `before` it starts with its rig in hand."""
-    path = folder / "kineo.sqlite"
-    shutil.copy(migrated, path)
-    rig = Rig(f"sqlite:///{path}", folder / "data", step=step)
+    """Run a service on a fresh database, `before` it starts with its rig in hand."""
+    rig = Rig(url, folder / "data", step=step)
     rig.set(**settings)
     if before is not None:
         before(rig)

@@ -64,34 +64,6 @@ def bucket(s3_server, monkeypatch):
     return f"s3://{name}/videos/of/ours"
 
 
-@pytest.fixture
-def base(migrated, tmp_path):
-    """A database of SQLite with the schema and nothing in it."""
-    yield from _copied(migrated, tmp_path)
-
-
-@pytest.fixture(scope="module")
-def shared(migrated, tmp_path_factory):
-    """The same for the tests of a file, in which nothing stays."""
-    yield from _copied(migrated, tmp_path_factory.mktemp("shared"))
-
-
-@pytest.fixture
-def connection(shared):
-    """A connection whose changes are taken back."""
-    with shared.engine.connect() as connection:
-        yield connection
-        connection.rollback()
-
-
-def _copied(migrated, folder):
-    path = folder / "x.sqlite"
-    shutil.copy(migrated, path)
-    database = Database(f"sqlite:///{path}")
-    yield database
-    database.close()
-
-
 @pytest.fixture(scope="session")
 def migrated_postgres(postgres):
     """The name of a database of PostgreSQL with the schema and nothing in it."""
@@ -109,25 +81,72 @@ def empty_url(request, tmp_path):
     return request.getfixturevalue("postgres").create(f"empty{next(NUMBERS)}")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def rig(request, tmp_path):
-    """A service on each kind of database, with a free account and a member's."""
-    if request.param == "sqlite":
-        path = tmp_path / "kineo.sqlite"
-        shutil.copy(request.getfixturevalue("migrated"), path)
-        url = f"sqlite:///{path}"
-    else:
-        template = request.getfixturevalue("migrated_postgres")
-        url = request.getfixturevalue("postgres").create(f"rig{next(NUMBERS)}", template)
-    yield from _rig(url, tmp_path)
+@pytest.fixture
+def base(new_database, tmp_path):
+    """A database of each kind with the schema and nothing in it."""
+    database = Database(new_database(tmp_path))
+    yield database
+    database.close()
 
 
 @pytest.fixture
-def sqlite_rig(migrated, tmp_path):
+def another(base):
+    """The same database as another process has it: nothing in memory is shared."""
+    database = Database(base.engine.url.render_as_string(hide_password=False))
+    yield database
+    database.close()
+
+
+@pytest.fixture(scope="module")
+def shared(new_database, tmp_path_factory):
+    """The same for the tests of a file, in which nothing stays."""
+    database = Database(new_database(tmp_path_factory.mktemp("shared")))
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def connection(shared):
+    """A connection whose changes are taken back."""
+    with shared.engine.connect() as connection:
+        yield connection
+        connection.rollback()
+
+
+def _new_of(kind, request):
+    """Return what makes databases of a kind: it takes a folder and returns a fresh one's address.
+
+    Whatever writes to a database that the service has in production is tried on both kinds: one
+    of them is strict about lengths, types and characters, the other one about who writes.
+    """
+
+    def make(folder):
+        if kind == "sqlite":
+            path = folder / "kineo.sqlite"
+            shutil.copy(request.getfixturevalue("migrated"), path)
+            return f"sqlite:///{path}"
+        template = request.getfixturevalue("migrated_postgres")
+        return request.getfixturevalue("postgres").create(f"rig{next(NUMBERS)}", template)
+
+    return make
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def rig(request, tmp_path):
+    """A service on each kind of database, with a free account and a member's."""
+    yield from _rig(_new_of(request.param, request)(tmp_path), tmp_path)
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def new_database(request):
+    """What makes the databases of a file of tests, which is run with each kind."""
+    return _new_of(request.param, request)
+
+
+@pytest.fixture
+def sqlite_rig(request, tmp_path):
     """The same on SQLite alone, where the kind of database makes no difference."""
-    path = tmp_path / "kineo.sqlite"
-    shutil.copy(migrated, path)
-    yield from _rig(f"sqlite:///{path}", tmp_path)
+    yield from _rig(_new_of("sqlite", request)(tmp_path), tmp_path)
 
 
 def _rig(url, tmp_path):

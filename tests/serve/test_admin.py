@@ -14,8 +14,8 @@ AFAR = ("203.0.113.9", 5000)
 
 
 @pytest.fixture
-def rig(sqlite_rig):
-    return sqlite_rig
+def rig(rig):
+    return rig
 
 
 def browser(rig, *, afar=False):

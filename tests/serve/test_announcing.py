@@ -46,7 +46,7 @@ def test_the_callback_of_a_kling_task_hears_of_its_start_and_its_end(rig):
         render(service, start)
 
 
-def test_others_hear_of_the_end_alone(sqlite_rig):
-    begun(sqlite_rig, callback_url=URL)
-    assert announced(sqlite_rig) == []
-    sqlite_rig.do(store.delete, "v", None, time.time())
+def test_others_hear_of_the_end_alone(rig):
+    begun(rig, callback_url=URL)
+    assert announced(rig) == []
+    rig.do(store.delete, "v", None, time.time())

@@ -21,22 +21,24 @@ ENDLESS = {"prompt": "a red ball [hang@2]"}
 
 
 @pytest.fixture(scope="module")
-def service(migrated, tmp_path_factory):
+def service(new_database, tmp_path_factory):
     """A service of one person, who needs no key."""
-    with served(migrated, tmp_path_factory.mktemp("open")) as found:
+    folder = tmp_path_factory.mktemp("open")
+    with served(new_database(folder), folder) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
-def closed(migrated, tmp_path_factory):
+def closed(new_database, tmp_path_factory):
     """A service that asks for keys, without a worker."""
     tiers = settings.TIERS | {
         "slow": settings.Tier(per_minute=2, polls_per_minute=2),
         "single": settings.Tier(in_hand=1, per_minute=1000),
         "short": settings.Tier(seconds_per_day=3.0, per_minute=1000),
     }
+    folder = tmp_path_factory.mktemp("closed")
     with served(
-        migrated, tmp_path_factory.mktemp("closed"), workers=0, open="no", tiers=tiers,
+        new_database(folder), folder, workers=0, open="no", tiers=tiers,
         max_queue=50, max_upload=50_000, max_body=100_000, admin_token="of the operator",
     ) as found:  # fmt: skip
         yield found
@@ -437,7 +439,7 @@ def test_any_key_will_do_where_none_is_needed(client, service):
 # Running it.
 
 
-def test_health_readiness_and_figures(client, closed, owner):
+def test_health_readiness_and_figures(client, video, closed, owner):
     assert client.get("/health").json()["status"] == "ok"
     ready = client.get("/ready")
     assert ready.status_code == 200 and ready.json()["ready"] and ready.json()["workers"] == "ok"

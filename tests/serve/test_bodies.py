@@ -17,7 +17,7 @@ MULTIPART = "multipart/form-data; boundary=BB"
 FORM = "application/x-www-form-urlencoded"
 
 
-def request_of(data, kind, *, chunk=None, headers=(), cut=False):
+def request_of(data, kind, *, chunk=None, headers=(), path="/", cut=False):
     step = chunk or max(1, len(data))
     pieces = [data[i : i + step] for i in range(0, len(data), step)] or [b""]
     sent = []
@@ -30,7 +30,7 @@ def request_of(data, kind, *, chunk=None, headers=(), cut=False):
         return {"type": "http.request", "body": piece, "more_body": bool(pieces) or cut}
 
     told = [(b"content-type", kind.encode())] if kind is not None else []
-    scope = {"type": "http", "method": "POST", "headers": [*told, *headers]}
+    scope = {"type": "http", "method": "POST", "path": path, "headers": [*told, *headers]}
     request = Request(scope, receive)
     request.sent = sent
     return request
@@ -252,6 +252,8 @@ def test_the_digest_is_of_what_is_said():
     assert digests[0] == digests[1] != digests[2]
     assert read(b'{"a": 1, "b": 2}').digest == read(b'{"b": 2,  "a": 1}').digest
     assert read(b'{"prompt": "x"}').digest == read(b"prompt=x", FORM).digest
+    elsewhere = read(b'{"a": 1, "b": 2}', path="/v1/videos/edits").digest
+    assert elsewhere != read(b'{"a": 1, "b": 2}').digest
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,9 @@ PROMPT = "a red ball bounces on a wooden floor"
 
 
 @pytest.fixture(scope="module")
-def service(migrated, tmp_path_factory):
-    with served(migrated, tmp_path_factory.mktemp("clients")) as found:
+def service(new_database, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clients")
+    with served(new_database(folder), folder) as found:
         yield found
 
 

@@ -4,7 +4,6 @@ import pytest
 from sqlalchemy import select
 
 from kineograph.serve import access, invitations, ledger
-from kineograph.serve.database import Database
 from kineograph.serve.refusals import Conflict, Gone, NotFound, Refusal, Unavailable
 from kineograph.serve.settings import MICRO, Settings
 from kineograph.serve.tables import accounts, applications
@@ -94,16 +93,15 @@ def test_a_revoked_code_is_used_up(connection):
 
 
 @pytest.mark.parametrize("uses", [1, 3])
-def test_of_many_that_race_as_many_as_may_come_in(base, uses, tmp_path):
+def test_of_many_that_race_as_many_as_may_come_in(base, another, uses):
     with base.write() as connection:
         code = invite(connection, uses=uses, credits=1)
-    second = Database(f"sqlite:///{tmp_path}/x.sqlite")  # stands for another process
     gate, got = threading.Barrier(8), []
 
     def come(i):
         gate.wait()
         try:
-            with (base, second)[i % 2].write() as connection:
+            with (base, another)[i % 2].write() as connection:
                 got.append(redeem(connection, code).account["id"])
         except Gone:
             got.append(None)
@@ -113,7 +111,6 @@ def test_of_many_that_race_as_many_as_may_come_in(base, uses, tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    second.close()
     assert len(got) == 8
     assert len([id for id in got if id]) == uses
     with base.read() as connection:

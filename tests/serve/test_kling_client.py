@@ -32,14 +32,14 @@ BODY = {"model_name": "nano", "prompt": "a red ball", "duration": "2", "mode": "
 
 
 @pytest.fixture(scope="module")
-def service(migrated, tmp_path_factory):
+def service(new_database, tmp_path_factory):
     folder = tmp_path_factory.mktemp("kling")
     tiers = settings.TIERS | {
         "poor": settings.Tier(per_minute=1000), "slow": settings.Tier(per_minute=1),
         "single": settings.Tier(in_hand=1, per_minute=1000),
     }  # fmt: skip
     with served(
-        migrated, folder, open="no", tiers=tiers, kling_models={"kling-v1": "nano"},
+        new_database(folder), folder, open="no", tiers=tiers, kling_models={"kling-v1": "nano"},
         private_networks="127.0.0.0/8",
     ) as found:  # fmt: skip
         yield found

@@ -14,8 +14,8 @@ from kineograph.serve.tables import COMPLETED, FAILED, QUEUED, RUNNING, accounts
 
 
 @pytest.fixture
-def rig(sqlite_rig):
-    return sqlite_rig
+def rig(rig):
+    return rig
 
 
 @pytest.fixture

@@ -79,8 +79,7 @@ def test_threads_that_race_never_get_the_same_video(rig):
     assert sorted(got) == sorted(f"v{i}" for i in range(40))
 
 
-def test_what_is_put_off_waits_and_a_clock_that_ran_ahead_puts_off_nothing(sqlite_rig):
-    rig = sqlite_rig
+def test_what_is_put_off_waits_and_a_clock_that_ran_ahead_puts_off_nothing(rig):
     rig.submit("v")
     rig.enlist("w")
     now = time.time()
@@ -91,9 +90,9 @@ def test_what_is_put_off_waits_and_a_clock_that_ran_ahead_puts_off_nothing(sqlit
     assert rig.claim("w").id == "v"
 
 
-def test_a_worker_takes_only_models_that_it_has(sqlite_rig):
-    sqlite_rig.submit("v")
-    with sqlite_rig.database.read() as c:
+def test_a_worker_takes_only_models_that_it_has(rig):
+    rig.submit("v")
+    with rig.database.read() as c:
         assert not queue.waiting(c, ["small"], time.time(), None)
         assert queue.waiting(c, ["small", "nano"], time.time(), None)
 
@@ -132,8 +131,7 @@ def test_a_running_job_yields_to_a_higher_rank_that_is_earlier_in_the_queue(rig)
     assert rig.claim("w", job).id == "urgent"
 
 
-def test_a_member_interrupts_no_other(sqlite_rig):
-    rig = sqlite_rig
+def test_a_member_interrupts_no_other(rig):
     rig.account("member2", "member")
     rig.submit("a", "member", now=1e9)
     rig.enlist("w")
@@ -142,8 +140,7 @@ def test_a_member_interrupts_no_other(sqlite_rig):
     assert rig.claim("w", job) is None
 
 
-def test_a_job_that_yielded_goes_on_where_it_stood(sqlite_rig):
-    rig = sqlite_rig
+def test_a_job_that_yielded_goes_on_where_it_stood(rig):
     for id in ("a", "b"):
         rig.submit(id, now=1e9)
     rig.enlist("w")
@@ -169,8 +166,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("since", ["taken over", "claimed again", "cancelled", "completed"])
-def test_a_worker_that_was_taken_for_dead_changes_nothing(sqlite_rig, change, since):
-    rig = sqlite_rig
+def test_a_worker_that_was_taken_for_dead_changes_nothing(rig, change, since):
     rig.submit("v")
     job = rig.claim(rig.enlist("w"))
     rig.do(life.unregister, "w")
@@ -220,8 +216,7 @@ MADE = {None: COMPLETED, "pause": COMPLETED, "cancel": CANCELLED}
 
 @pytest.mark.parametrize("asked", [None, "pause", "cancel"])
 @pytest.mark.parametrize("how", ["release", "fail", "complete", "lose", "put back"])
-def test_what_was_asked_of_a_running_video_is_done_however_it_ends(sqlite_rig, how, asked):
-    rig = sqlite_rig
+def test_what_was_asked_of_a_running_video_is_done_however_it_ends(rig, how, asked):
     rig.submit("v")
     job = rig.claim(rig.enlist("w"))
     if asked == "pause":
@@ -245,8 +240,7 @@ def test_what_was_asked_of_a_running_video_is_done_however_it_ends(sqlite_rig, h
     assert rig.balance() == (1000.0 if wanted == CANCELLED else 999.0)
 
 
-def test_a_job_is_tried_again_later_each_time_and_then_fails_with_its_reason(sqlite_rig):
-    rig = sqlite_rig
+def test_a_job_is_tried_again_later_each_time_and_then_fails_with_its_reason(rig):
     rig.submit("v")
     rig.enlist("w")
     now = time.time()
@@ -263,8 +257,7 @@ def test_a_job_is_tried_again_later_each_time_and_then_fails_with_its_reason(sql
     assert row.used_seconds == 3.0
 
 
-def test_what_moved_on_is_not_to_blame_for_what_failed_before(sqlite_rig):
-    rig = sqlite_rig
+def test_what_moved_on_is_not_to_blame_for_what_failed_before(rig):
     rig.submit("v")
     rig.enlist("w")
     job = rig.claim("w")
@@ -277,8 +270,7 @@ def test_what_moved_on_is_not_to_blame_for_what_failed_before(sqlite_rig):
     assert (rig.row("v").attempts, rig.row("v").checkpoint) == (0, "states/v/2-4")
 
 
-def test_a_job_on_which_workers_are_lost_again_and_again_fails(sqlite_rig):
-    rig = sqlite_rig
+def test_a_job_on_which_workers_are_lost_again_and_again_fails(rig):
     rig.set(max_losses=3)
     rig.submit("v")
     for i in range(3):
@@ -422,9 +414,8 @@ def test_a_process_of_this_machine_that_has_ended_is_seen_at_once(rig):
         process.stdout.close()
 
 
-def test_the_number_of_a_process_alone_says_nothing(sqlite_rig):
+def test_the_number_of_a_process_alone_says_nothing(rig):
     """Of another boot, another container or another start of the same number."""
-    rig = sqlite_rig
     here = life.boot_of(os.getpid())
     boot, space, start = here.split(" ")
     rig.enlist("w")

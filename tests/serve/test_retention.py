@@ -11,8 +11,8 @@ DAY = 86_400.0
 
 
 @pytest.fixture
-def service(sqlite_rig):
-    return Service(sqlite_rig.settings, sqlite_rig.database)
+def service(rig):
+    return Service(rig.settings, rig.database)
 
 
 def made(rig, id, **told):
@@ -31,8 +31,7 @@ def files(rig):
     return sorted(key for key, _ in rig.storage.names(""))
 
 
-def test_a_video_is_kept_as_long_as_was_said_and_what_made_it_is_not(sqlite_rig, service):
-    rig = sqlite_rig
+def test_a_video_is_kept_as_long_as_was_said_and_what_made_it_is_not(rig, service):
     rig.enlist("w")
     now = made(rig, "v")
     assert rig.row("v").expires_at == pytest.approx(now + 30 * DAY, abs=1)
@@ -44,8 +43,7 @@ def test_a_video_is_kept_as_long_as_was_said_and_what_made_it_is_not(sqlite_rig,
     assert (row.state, row.output) == ("completed", None)
 
 
-def test_its_sender_may_want_it_shorter(sqlite_rig, service):
-    rig = sqlite_rig
+def test_its_sender_may_want_it_shorter(rig, service):
     rig.enlist("w")
     now = made(rig, "v", expires_after=3600)
     retention.sweep(service, now + 3500)
@@ -54,8 +52,7 @@ def test_its_sender_may_want_it_shorter(sqlite_rig, service):
     assert files(rig) == []
 
 
-def test_a_deleted_video_leaves_nothing_that_says_what_it_was(sqlite_rig, service):
-    rig = sqlite_rig
+def test_a_deleted_video_leaves_nothing_that_says_what_it_was(rig, service):
     rig.enlist("w")
     now = made(rig, "v")
     rig.do(store.delete, "v", None, now)
@@ -64,8 +61,7 @@ def test_a_deleted_video_leaves_nothing_that_says_what_it_was(sqlite_rig, servic
     assert (rig.row("v").prompt, rig.row("v").request) == ("", "{}")
 
 
-def test_what_waits_keeps_its_inputs_and_its_state(sqlite_rig, service):
-    rig = sqlite_rig
+def test_what_waits_keeps_its_inputs_and_its_state(rig, service):
     rig.submit("v")
     rig.storage.put("inputs/v/input-image.png", b"in")
     rig.storage.put("states/v/1-4", b"state")
@@ -73,8 +69,7 @@ def test_what_waits_keeps_its_inputs_and_its_state(sqlite_rig, service):
     assert len(files(rig)) == 2
 
 
-def test_what_failed_may_be_tried_again_for_a_day(sqlite_rig, service, monkeypatch):
-    rig = sqlite_rig
+def test_what_failed_may_be_tried_again_for_a_day(rig, service, monkeypatch):
     rig.submit("v")
     rig.storage.put("states/v/1-4", b"state")
     with rig.database.write() as c:

@@ -22,8 +22,9 @@ EXAMPLES = 3  # of a route
 
 
 @pytest.fixture(scope="module")
-def service(migrated, tmp_path_factory):
-    with served(migrated, tmp_path_factory.mktemp("fuzz")) as found:
+def service(new_database, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fuzz")
+    with served(new_database(folder), folder) as found:
         yield found
 
 

@@ -153,7 +153,7 @@ def test_a_storage_that_is_away_is_unavailable(tmp_path):
 def test_an_s3_that_is_away_or_has_no_such_bucket_is_unavailable(bucket, monkeypatch):
     storage = Storage(bucket.replace("bucket", "nobody", 1))
     for ask in (lambda: storage.put("a", b"x"), lambda: list(storage.names(""))):
-        with pytest.raises(Unavailable, match="nobody-.*non-2xx"):
+        with pytest.raises(Unavailable, match=r"nobody-.*non-2xx"):
             ask()
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # where nobody listens
     away = Storage(bucket)

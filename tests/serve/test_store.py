@@ -54,8 +54,7 @@ WANTED = {"cancel": store.CANCEL, "pause": store.PAUSE}
 
 @pytest.mark.parametrize("state", [QUEUED, RUNNING, PAUSED, COMPLETED, FAILED, CANCELLED])
 @pytest.mark.parametrize("asked", ["cancel", "pause", "resume"])
-def test_each_state_allows_what_the_table_says_and_refuses_the_rest(sqlite_rig, asked, state):
-    rig = sqlite_rig
+def test_each_state_allows_what_the_table_says_and_refuses_the_rest(rig, asked, state):
     in_state(rig, state)
     before = rig.row("v")
     arguments = ("v", "free", 7.0) if asked == "cancel" else ("v", "free")
@@ -70,30 +69,29 @@ def test_each_state_allows_what_the_table_says_and_refuses_the_rest(sqlite_rig, 
         assert rig.row("v") == before
 
 
-def test_what_is_being_cancelled_is_not_paused(sqlite_rig):
-    in_state(sqlite_rig, RUNNING)
-    sqlite_rig.do(store.cancel, "v", "free", 1.0)
+def test_what_is_being_cancelled_is_not_paused(rig):
+    in_state(rig, RUNNING)
+    rig.do(store.cancel, "v", "free", 1.0)
     with pytest.raises(Conflict, match="being cancelled"):
-        sqlite_rig.do(store.pause, "v", "free")
+        rig.do(store.pause, "v", "free")
 
 
-def test_a_pause_that_was_not_reached_yet_is_taken_back(sqlite_rig):
-    in_state(sqlite_rig, RUNNING)
-    sqlite_rig.do(store.pause, "v", "free")
-    sqlite_rig.do(store.resume, "v", "free")
-    assert (sqlite_rig.row("v").state, sqlite_rig.row("v").wanted) == (RUNNING, None)
+def test_a_pause_that_was_not_reached_yet_is_taken_back(rig):
+    in_state(rig, RUNNING)
+    rig.do(store.pause, "v", "free")
+    rig.do(store.resume, "v", "free")
+    assert (rig.row("v").state, rig.row("v").wanted) == (RUNNING, None)
 
 
-def test_a_cancel_goes_before_a_pause(sqlite_rig):
-    in_state(sqlite_rig, RUNNING)
-    sqlite_rig.do(store.pause, "v", "free")
-    sqlite_rig.do(store.cancel, "v", "free", 1.0)
-    assert sqlite_rig.row("v").wanted == store.CANCEL
+def test_a_cancel_goes_before_a_pause(rig):
+    in_state(rig, RUNNING)
+    rig.do(store.pause, "v", "free")
+    rig.do(store.cancel, "v", "free", 1.0)
+    assert rig.row("v").wanted == store.CANCEL
 
 
 @pytest.mark.parametrize("state", [QUEUED, RUNNING, PAUSED, COMPLETED, FAILED, CANCELLED])
-def test_deleting_hides_a_video_and_cancels_what_is_in_hand(sqlite_rig, state):
-    rig = sqlite_rig
+def test_deleting_hides_a_video_and_cancels_what_is_in_hand(rig, state):
     in_state(rig, state)
     rig.do(store.delete, "v", "free", 9.0)
     row = rig.row("v")
@@ -107,14 +105,13 @@ def test_deleting_hides_a_video_and_cancels_what_is_in_hand(sqlite_rig, state):
 
 
 @pytest.mark.parametrize("asked", [store.pause, store.resume, store.get])
-def test_another_accounts_video_is_not_found(sqlite_rig, asked):
-    sqlite_rig.submit("v")
+def test_another_accounts_video_is_not_found(rig, asked):
+    rig.submit("v")
     with pytest.raises(NotFound, match="no video 'v'"):
-        sqlite_rig.do(asked, "v", "member")
+        rig.do(asked, "v", "member")
 
 
-def test_pages_go_from_the_newest_or_the_oldest(sqlite_rig):
-    rig = sqlite_rig
+def test_pages_go_from_the_newest_or_the_oldest(rig):
     for id in "abcde":
         rig.submit(id)
     names = lambda **how: [r["id"] for r in rig.do(store.page, "free", limit=2, **how)[0]]  # noqa: E731
@@ -140,8 +137,7 @@ def test_as_many_as_the_tier_allows_are_in_hand(rig):
     rig.submit("v5")
 
 
-def test_a_day_holds_so_many_seconds_of_video(sqlite_rig):
-    rig = sqlite_rig
+def test_a_day_holds_so_many_seconds_of_video(rig):
     rig.submit("a", seconds=500.0, now=1e6)
     with pytest.raises(TooMany, match=r"500 s of video.*allows 600"):
         rig.submit("b", seconds=101.0, now=1e6 + 86_000)
@@ -151,12 +147,12 @@ def test_a_day_holds_so_many_seconds_of_video(sqlite_rig):
     rig.submit("d", seconds=499.0, now=1e6 + 86_402)
 
 
-def test_a_full_queue_is_unavailable(sqlite_rig):
-    sqlite_rig.set(max_queue=2)
-    sqlite_rig.submit("a")
-    sqlite_rig.submit("b")
+def test_a_full_queue_is_unavailable(rig):
+    rig.set(max_queue=2)
+    rig.submit("a")
+    rig.submit("b")
     with pytest.raises(Unavailable, match="2 videos are waiting"):
-        sqlite_rig.submit("c", "member")
+        rig.submit("c", "member")
 
 
 def test_an_external_id_is_used_once_an_account(rig):
@@ -181,15 +177,14 @@ def test_a_price_is_reserved_and_settled_once(rig):
 
 
 @pytest.mark.parametrize("state", [FAILED, CANCELLED])
-def test_what_was_not_made_costs_nothing(sqlite_rig, state):
-    in_state(sqlite_rig, state)
-    assert sqlite_rig.balance() == 1000.0
-    assert sqlite_rig.row("v").charged == 0
-    assert sqlite_rig.entries("v") == [ledger.RESERVE, ledger.REFUND]
+def test_what_was_not_made_costs_nothing(rig, state):
+    in_state(rig, state)
+    assert rig.balance() == 1000.0
+    assert rig.row("v").charged == 0
+    assert rig.entries("v") == [ledger.RESERVE, ledger.REFUND]
 
 
-def test_what_was_cancelled_does_not_hold_the_account_back(sqlite_rig):
-    rig = sqlite_rig
+def test_what_was_cancelled_does_not_hold_the_account_back(rig):
     rig.submit("a", now=1e6, cost_seconds=50.0)
     rig.submit("b", now=1e6, cost_seconds=50.0)
     rig.do(store.cancel, "b", None, 1e6)
@@ -207,10 +202,10 @@ def test_who_cannot_pay_leaves_no_trace(rig):
         assert c.scalar(select(accounts.c.finish).where(accounts.c.id == "poor")) == 0
 
 
-def test_a_tier_that_does_not_pay_reserves_nothing(sqlite_rig):
-    sqlite_rig.account("op", "operator", credits=0.0)
-    sqlite_rig.submit("v", "op")
-    assert sqlite_rig.entries("v") == []
+def test_a_tier_that_does_not_pay_reserves_nothing(rig):
+    rig.account("op", "operator", credits=0.0)
+    rig.submit("v", "op")
+    assert rig.entries("v") == []
 
 
 def test_the_ledger_is_audited(rig):
@@ -238,8 +233,7 @@ def test_no_balance_falls_below_nothing_even_by_hand(rig):
 # Order.
 
 
-def test_moving_changes_the_order_of_the_queue(sqlite_rig):
-    rig = sqlite_rig
+def test_moving_changes_the_order_of_the_queue(rig):
     for id in "abc":
         rig.submit(id, now=100.0)
 
@@ -259,8 +253,7 @@ def test_moving_changes_the_order_of_the_queue(sqlite_rig):
         rig.do(store.move_to, "b", before="a")
 
 
-def test_an_end_is_announced_with_it_or_not_at_all(sqlite_rig):
-    rig = sqlite_rig
+def test_an_end_is_announced_with_it_or_not_at_all(rig):
     rig.submit("v", callback_url="https://example.org/done")
     count = lambda: rig.do(lambda c: len(c.execute(select(store.outbox.deliveries)).all()))  # noqa: E731
 

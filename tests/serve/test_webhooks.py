@@ -9,7 +9,6 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from kineograph.errors import RequestError
 from kineograph.serve import outbox, webhooks
 from kineograph.serve.access import create_account
-from kineograph.serve.database import Database
 from kineograph.serve.ids import new_id
 from kineograph.serve.refusals import Conflict, Forbidden, NotFound
 from kineograph.serve.settings import Settings
@@ -355,20 +354,18 @@ def test_who_was_overtaken_has_nothing_more_to_say(base, account):
     assert (rows(base)[0]["next_at"], rows(base)[0]["answer"]) == (NOW + 500, None)
 
 
-def test_two_processes_send_everything_once(base, account, tmp_path):
+def test_two_processes_send_everything_once(base, another, account):
     ids = [id for i in range(6) for id in waiting(base, account, 5, f"https://{i}.example")]
-    second = Database(f"sqlite:///{tmp_path}/x.sqlite")
     receiver, tried = Receiver(), []
 
     def run(database):
         tried.append(deliver(database, receiver, NOW + 1))
 
-    threads = [threading.Thread(target=run, args=(one,)) for one in (base, second)]
+    threads = [threading.Thread(target=run, args=(one,)) for one in (base, another)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    second.close()
     assert sorted(receiver.ids()) == sorted(ids)
     assert sum(tried) == 30
     assert {row["state"] for row in rows(base)} == {"delivered"}

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, func, select
 
 from kineograph.serve.access import Identity, NewKey
+from kineograph.serve.database import total
 from kineograph.serve.outbox import WAITING
 from kineograph.serve.settings import MICRO, Settings
 from kineograph.serve.store import DAY
@@ -25,7 +26,7 @@ def account_view(
         select(func.count()).select_from(videos).where(mine, videos.c.state.in_(IN_HAND))
     )
     held = connection.scalar(
-        select(func.sum(videos.c.reserved)).where(mine, videos.c.state.in_(IN_HAND))
+        select(total(videos.c.reserved)).where(mine, videos.c.state.in_(IN_HAND))
     )
     spent = connection.scalar(
         select(func.sum(videos.c.seconds))

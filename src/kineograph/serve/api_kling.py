@@ -55,7 +55,7 @@ def _add(routes: APIRouter, api: Api, kind: str) -> None:
         def do(submission: Submission) -> VideoView:
             row = service.submit(
                 who, submission, body.files, base=base, key=key,
-                digest=f"{request.url.path} {body.digest}",
+                digest=body.digest,
             )  # fmt: skip
             return service.view(row, base)
 

@@ -51,7 +51,7 @@ def _making(api: Api) -> APIRouter:
         def do(submission: Submission) -> VideoView:
             row = service.submit(
                 who, submission, body.files, base=base, key=key, again=_again(request),
-                digest=f"{request.url.path} {body.digest}",
+                digest=body.digest,
             )  # fmt: skip
             return service.view(row, base)
 

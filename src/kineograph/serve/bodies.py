@@ -53,7 +53,7 @@ class Body:
 
     fields: Mapping[str, Any]
     files: Mapping[str, Upload]  # by `Upload.name`
-    digest: str  # SHA-256 in hex of what it says: a form sent again has another boundary
+    digest: str  # SHA-256 in hex of what it says, and where: a form's bytes differ when sent again
 
     def close(self) -> None:
         """Delete the files that came with it."""
@@ -86,7 +86,7 @@ async def read_body(
         def sort() -> Body:
             fields = nested(parts.entries, objects=objects, repeated=repeated)
             files = {upload.name: upload for upload in _uploads(fields)}
-            return Body(fields, files, _digest(fields))
+            return Body(fields, files, _digest(request, fields))
 
         try:
             return sort() if parts.text_bytes < AT_ONCE else await run_in_threadpool(sort)
@@ -109,7 +109,7 @@ async def read_body(
             fields = parse_json(text, "the body") if data else {}
             if not isinstance(fields, dict):
                 raise BodyError(f"the body must be an object of fields, not {shown(fields)}")
-        return Body(fields, {}, _digest(fields))
+        return Body(fields, {}, _digest(request, fields))
 
     # A picture as base64 takes its time; nobody else has to wait for it.
     return read() if len(data) < AT_ONCE else await run_in_threadpool(read)
@@ -371,7 +371,8 @@ def _uploads(value: object) -> Iterator[Upload]:
             yield from _uploads(inner)
 
 
-def _digest(fields: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of what a body says, in hex: files count by their bytes."""
-    text = json.dumps(fields, sort_keys=True, default=lambda upload: {"sha256": upload.sha256})
+def _digest(request: Request, fields: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of what a request says, in hex: files count by their bytes."""
+    said = {"path": request.url.path, "fields": fields}
+    text = json.dumps(said, sort_keys=True, default=lambda upload: {"sha256": upload.sha256})
     return hashlib.sha256(text.encode()).hexdigest()

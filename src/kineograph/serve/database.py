@@ -12,13 +12,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Engine,
+    cast,
+    create_engine,
+    event,
+    func,
+)
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from kineograph.errors import RequestError, shown
 
 BUSY_SECONDS = 30.0  # that a writer of SQLite waits for writers of other processes
+
+
+def total(column: ColumnElement[int]) -> ColumnElement[int]:
+    """Return the sum of a column of whole numbers as one; PostgreSQL would say a decimal."""
+    return func.coalesce(cast(func.sum(column), BigInteger), 0)
 
 
 class Database:

@@ -10,29 +10,18 @@ answer is 409, is hence only seen where a row was committed without its video.
 
 from __future__ import annotations
 
-import json
 import re
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from kineograph.errors import shown
-from kineograph.serve.ids import hashed
 from kineograph.serve.refusals import BodyMismatch, Conflict, Refusal
 from kineograph.serve.tables import idempotency
 
 KEPT = 86_400.0  # seconds for which a key is known
 HEADER = "Idempotency-Key"
 _KEY = re.compile(r"[!-~]{1,255}")
-
-
-def body_hash(body: object) -> str:
-    """Return the hash by which two bodies are compared: of what was said, in whatever order.
-
-    `body` is what JSON can hold; files are to be named in it by their own hashes, since the
-    bytes of a form differ from one sending to the next.
-    """
-    return hashed(json.dumps(body, sort_keys=True, ensure_ascii=True, separators=(",", ":")))
 
 
 def find(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, func, insert, select, update
 
+from kineograph.serve.database import total
 from kineograph.serve.refusals import NoCredits, NotFound
 from kineograph.serve.settings import MICRO
 from kineograph.serve.tables import accounts, ledger
@@ -94,7 +95,7 @@ def entries(
 def audit(connection: Connection) -> list[str]:
     """Return a line for each account whose balance is not the sum of its entries."""
     sums = (
-        select(ledger.c.account_id, func.sum(ledger.c.amount).label("total"))
+        select(ledger.c.account_id, total(ledger.c.amount).label("total"))
         .group_by(ledger.c.account_id)
         .subquery()
     )

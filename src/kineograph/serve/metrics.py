@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from sqlalchemy import Connection, func, select
 
+from kineograph.serve.database import total
 from kineograph.serve.tables import COMPLETED, RUNNING, deliveries, ledger, videos, workers
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def exposition(service: Service) -> str:
         )
         _gauge(registry, "kineo_webhooks_waiting", "announcements to be sent", late)
         spent = connection.execute(
-            select(ledger.c.kind, func.sum(ledger.c.amount)).group_by(ledger.c.kind)
+            select(ledger.c.kind, total(ledger.c.amount)).group_by(ledger.c.kind)
         ).all()
         credits = Gauge("kineo_credits", "sums of the ledger", ["kind"], registry=registry)
         for kind, amount in spent:

@@ -15,6 +15,7 @@ from sqlalchemy.engine import make_url
 
 from kineograph import __version__
 from kineograph.serve import again, ledger, schema
+from kineograph.serve.database import total
 from kineograph.serve.metrics import eta_errors
 from kineograph.serve.refusals import Refusal
 from kineograph.serve.settings import MICRO
@@ -200,18 +201,18 @@ def _credits(connection: Connection, now: float) -> dict[str, float]:
     day = {
         row.kind: row.amount
         for row in connection.execute(
-            select(entries.c.kind, func.sum(entries.c.amount).label("amount"))
+            select(entries.c.kind, total(entries.c.amount).label("amount"))
             .where(entries.c.created_at > now - DAY)
             .group_by(entries.c.kind)
         )
     }
     charged = connection.scalar(
-        select(func.sum(videos.c.charged)).where(videos.c.completed_at > now - DAY)
+        select(total(videos.c.charged)).where(videos.c.completed_at > now - DAY)
     )
     reserved = connection.scalar(
-        select(func.sum(videos.c.reserved)).where(videos.c.state.in_(IN_HAND))
+        select(total(videos.c.reserved)).where(videos.c.state.in_(IN_HAND))
     )
-    balance = connection.scalar(select(func.sum(accounts.c.balance)))
+    balance = connection.scalar(select(total(accounts.c.balance)))
     found = {
         "balances": balance,
         "reserved": reserved,

@@ -24,7 +24,7 @@ from kineograph.serve.board import Board
 from kineograph.serve.database import Database
 from kineograph.serve.fetch import FetchLimits, check_url
 from kineograph.serve.forms import Upload
-from kineograph.serve.ids import hashed, new_id
+from kineograph.serve.ids import new_id
 from kineograph.serve.intake import Intake, name_of
 from kineograph.serve.policy import load_policy
 from kineograph.serve.refusals import Conflict, Forbidden, NotFound, Refusal
@@ -149,7 +149,7 @@ class Service:
         if key is not None:
             sent = _Sent(key, digest, idempotency.KEPT)
         elif again is not None:
-            sent = _Sent(f"sent-{hashed(digest)}", digest, RESENT if again else 0.0)
+            sent = _Sent(f"sent-{digest}", digest, RESENT if again else 0.0)
         if sent is not None and sent.counts:
             with self.database.read() as connection:
                 now = time.time()
