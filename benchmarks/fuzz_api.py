@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+from databases import HELP, database_at, free_port
 
 HERE = Path(__file__).parent
 
@@ -29,13 +30,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--phases", default="examples,coverage,fuzzing,stateful")
     parser.add_argument("--only", help="regular expression of the paths to ask")
+    parser.add_argument("--database", default="sqlite", help=HELP)
     args = parser.parse_args()
-    with TemporaryDirectory(prefix="kineo-fuzz-") as folder, socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        free.close()
+    with TemporaryDirectory(prefix="kineo-fuzz-") as folder, database_at(args.database) as url:
+        port = free_port()
         serve = [sys.executable, "-m", "kineograph", "serve", "--data", folder, "--generator",
-                 "fake", "--port", str(port), "--log", "error"]  # fmt: skip
+                 "fake", "--port", str(port), "--log", "error", "--database", url]  # fmt: skip
         service = subprocess.Popen(serve, env=os.environ | {"KINEO_FAKE_STEP": "0.001"})
         try:
             address = f"http://127.0.0.1:{port}/openapi.json"

@@ -31,6 +31,7 @@ from statistics import median
 from typing import Any
 
 import httpx
+from databases import HELP, ROOT, database_at
 from sqlalchemy import func, insert, select, update
 
 from kineograph.errors import KineographError
@@ -53,7 +54,6 @@ from kineograph.serve.tables import (
 )
 from kineograph.serve.task import Task
 
-ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
 PLENTY = {"in_hand": 10**6, "seconds_per_day": 1e9, "per_minute": 10**6}
 TIERS = {"free": Tier(**PLENTY), "member": Tier(rank=1, weight=4.0, boost=3600.0, **PLENTY)}
@@ -297,12 +297,7 @@ def opened(args: argparse.Namespace) -> Iterator[Service]:
     with ExitStack() as stack:
         folder = tempfile.mkdtemp(prefix="kineo-chaos-")
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        url = "" if args.database == "sqlite" else args.database
-        if args.database == "postgresql":
-            sys.path.insert(0, str(ROOT / "tests/helpers"))
-            from postgres_server import Postgres
-
-            url = stack.enter_context(Postgres()).create("chaos")
+        url = stack.enter_context(database_at(args.database))
         given = {
             "data": folder, "database": url, "generator": "fake", "poll": 0.05, "checkpoint": 0.0,
             "heartbeat": args.heartbeat, "dead_after": args.dead_after, "max_attempts": 10,
@@ -330,7 +325,7 @@ def main() -> None:
     """Print one line of JSON; the status is 1 where anything was lost, doubled or different."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--database", default="sqlite", help="sqlite, postgresql or a URL")
+    parser.add_argument("--database", default="sqlite", help=HELP)
     parser.add_argument("--jobs", type=int, default=12, help="kept in hand")
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--step", type=float, default=0.03, help="seconds of a step")

@@ -22,6 +22,7 @@ from typing import Any
 from sqlalchemy import insert, select
 
 sys.path.insert(0, str(Path(__file__).parent))
+from databases import HELP
 from serve_chaos import ACCOUNTS, Service, opened, rounded, undisturbed
 
 from kineograph.serve import ledger, store
@@ -126,7 +127,7 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=5)
     parser.add_argument("--step", type=float, default=0.2, help="seconds of a step")
     parser.add_argument("--steps", type=int, default=10, help="of the first free jobs")
-    parser.add_argument("--database", default="sqlite", help="sqlite, postgresql or a URL")
+    parser.add_argument("--database", default="sqlite", help=HELP)
     parser.add_argument("--minutes", type=float, default=20.0)
     args = parser.parse_args()
     args.heartbeat, args.dead_after, args.api, args.port = 2.0, 10.0, False, 0

@@ -2,10 +2,10 @@
 
     python benchmarks/serve_load.py [--rate 200] [--jobs 5000] [--listeners 1000]
 
-Starts `kineo serve` (SQLite, fake generator, no worker while it is loaded), sends submissions at a
-fixed rate whether or not the answers keep up, and measures each from when it was due: a service
-that stalls is not let off the requests that waited. Listeners follow one video all the while.
-Then a worker makes the whole backlog, and every video that was accepted must be completed.
+Starts `kineo serve` (fake generator, no worker while it is loaded), sends submissions at a fixed
+rate whether or not the answers keep up, and measures each from when it was due: a service that
+stalls is not let off the requests that waited. Listeners follow one video all the while. Then a
+worker makes the whole backlog, and every video that was accepted must be completed.
 The client runs on the same cores and takes its share of them.
 """
 
@@ -16,14 +16,18 @@ import asyncio
 import json
 import os
 import signal
-import socket
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from contextlib import suppress
-from pathlib import Path
+
+from databases import HELP, database_at, free_port
+from sqlalchemy import func, select
+
+from kineograph.serve.database import Database
+from kineograph.serve.settings import Settings, load_settings
+from kineograph.serve.tables import COMPLETED, videos
 
 CONNECTIONS = 64  # that submit
 
@@ -34,28 +38,28 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=200.0, help="submissions a second")
     parser.add_argument("--jobs", type=int, default=5000)
     parser.add_argument("--listeners", type=int, default=1000)
-    parser.add_argument("--database", default="", help="default: a file of SQLite")
+    parser.add_argument("--database", default="sqlite", help=HELP)
     parser.add_argument("--drain", type=float, default=600.0, help="seconds for the backlog; 0: no")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as data, socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        probe.close()
+    with tempfile.TemporaryDirectory() as data, database_at(args.database) as url:
+        port = free_port()
         environment = {**os.environ, "KINEO_FAKE_STEP": "0"}
         command = [sys.executable, "-m", "kineograph"]
         flags = ["--data", data, "--generator", "fake", "--log", "error", "--threads", "1"]
-        flags += ["--database", args.database] if args.database else []
+        settings = load_settings(None, {}, {"data": data, "database": url})
+        flags += ["--database", settings.database_url()]
         service = subprocess.Popen(
             [*command, "serve", "--port", str(port), "--workers", "0", *flags], env=environment
         )
         try:
             found = asyncio.run(load(port, args.rate, args.jobs, args.listeners))
             if args.drain:
-                found |= drain([*command, "worker", *flags], environment, data, port, args.drain)
+                worker = [*command, "worker", *flags]
+                found |= drain(worker, environment, settings, port, args.drain)
         finally:
             service.send_signal(signal.SIGTERM)
             service.wait(30)
-        print(json.dumps(found))
+        print(json.dumps({"database": args.database, **found}))
 
 
 async def load(port: int, rate: float, jobs: int, listeners: int) -> dict[str, float]:
@@ -151,7 +155,7 @@ async def ready(port: int) -> None:
 
 
 def drain(
-    command: list[str], environment: dict[str, str], data: str, port: int, seconds: float
+    command: list[str], environment: dict[str, str], settings: Settings, port: int, seconds: float
 ) -> dict[str, float]:
     """Let one worker make the backlog; return how fast, and what was not completed."""
     worker = subprocess.Popen(command, env=environment)
@@ -168,14 +172,13 @@ def drain(
         worker.wait(60)
     taken = time.monotonic() - begun
     found: dict[str, float] = {"drain_seconds": round(taken, 1)}
-    path = Path(data) / "kineo.sqlite"
-    if path.exists():
-        connection = sqlite3.connect(path)
-        rows = connection.execute("SELECT state, count(*) FROM videos GROUP BY state").fetchall()
-        connection.close()
-        found |= {f"state_{state}": count for state, count in rows}
-        found["made_per_second"] = round(dict(rows).get("completed", 0) / taken, 1)
-    return found
+    database = Database(settings.database_url())
+    with database.read() as connection:
+        query = select(videos.c.state, func.count()).group_by(videos.c.state)
+        counts = {state: count for state, count in connection.execute(query)}
+    database.close()
+    found |= {f"state_{state}": count for state, count in counts.items()}
+    return found | {"made_per_second": round(counts.get(COMPLETED, 0) / taken, 1)}
 
 
 if __name__ == "__main__":
