@@ -1,4 +1,4 @@
-"""What benchmarks of the service begin with: a database, a PostgreSQL of its own maybe, and a port."""
+"""What benchmarks of the service begin with: a database, SQLite or a new PostgreSQL, and a port."""
 
 from __future__ import annotations
 
