@@ -82,13 +82,7 @@ def add_generate(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="compile the transformer's blocks first: pays for long runs",
     )
-    parser.add_argument(
-        "--guidance-batch",
-        choices=GUIDANCE_BATCH,
-        default="auto",
-        help="both sides of guidance in one call: where it pays on a GPU and memory allows (auto), "
-        "always, or never; frames may differ in a few bits",
-    )
+    _add_guidance_batch(parser)
     parser.add_argument(
         "--shard",
         action="store_true",
@@ -137,7 +131,18 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
         "--fit", choices=STRATEGIES, help="how much of the model shall be on the device at a time"
     )
     _add_weights(parser)
+    _add_guidance_batch(parser)
     parser.add_argument("--json", action="store_true", help="print the plan as JSON")
+
+
+def _add_guidance_batch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--guidance-batch",
+        choices=GUIDANCE_BATCH,
+        default="auto",
+        help="both sides of guidance in one call: where it pays on a GPU and memory allows (auto), "
+        "always, or never; frames may differ in a few bits",
+    )
 
 
 def _add_weights(parser: argparse.ArgumentParser) -> None:

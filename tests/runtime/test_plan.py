@@ -89,6 +89,7 @@ def test_an_upsampler_counts_for_every_frame_that_is_delivered():
     large = operations(planned("small"))["enlarge"]
     assert large == pytest.approx(5 * small, rel=0.01)  # a second pass of four times the pixels
     slow = operations(planned("small", fps=12))["enlarge"]
+    assert "interpolate" not in operations(planned("small", fps=12))
     assert large == pytest.approx(2 * slow)
 
 

@@ -309,6 +309,16 @@ def test_without_them_a_model_has_no_defaults_of_its_own(finished, tmp_path):
     assert json.loads((tmp_path / "model" / "model.json").read_text()) == {"preset": "nano"}
 
 
+def test_few_steps_that_have_not_finished_are_passed_over_and_it_is_said(
+    finished, tmp_path, capsys
+):
+    run = shutil.copytree(finished, tmp_path / "run")
+    (run / "fewstep").mkdir()
+    assemble(run, tmp_path / "model")
+    assert f"{run / 'fewstep'} has not finished" in capsys.readouterr().err
+    assert json.loads((tmp_path / "model" / "model.json").read_text()) == {"preset": "nano"}
+
+
 def test_few_steps_without_their_recipe_are_refused(shortened_way, tmp_path):
     run = shutil.copytree(shortened_way, tmp_path / "run")
     (run / "fewstep" / "recipe.json").unlink()

@@ -22,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from kineograph.models.dit import Block
 from kineograph.models.image import ImageBlock
+from kineograph.models.interpolator import CONTEXT, FrameInterpolator
 from kineograph.models.text import TextBlock
 from kineograph.models.upsampler import VideoUpsampler
 from kineograph.models.vae import VideoVAE
@@ -33,6 +34,7 @@ from kineograph.runtime.tiles import decode_border, encode_border, tiled_share
 from kineograph.spec import (
     DiTConfig,
     ImageConfig,
+    InterpolatorConfig,
     ModelSpec,
     TextConfig,
     UpsamplerConfig,
@@ -46,7 +48,8 @@ PROMPT_TOKENS = 64  # of a usual prompt
 # Of the rate of matrix products, what whole parts reach: attention, norms and convolutions are
 # slower. Guesses until they are measured.
 SHARES = {
-    "text": 0.5, "image": 0.5, "encode": 0.35, "denoise": 0.5, "decode": 0.35, "enlarge": 0.35,
+    "text": 0.5, "image": 0.5, "encode": 0.35, "denoise": 0.5, "decode": 0.35,
+    "interpolate": 0.35, "enlarge": 0.35,
 }  # fmt: skip
 ROUNDED = ("text", "dit", "low_dit")  # parts of which some weights may be in 8 bits
 HEADROOM = 0.9  # of the memory that is free
@@ -160,6 +163,9 @@ def make_plan(
             "decode", "vae", _decode(vae, latent), _vae_bytes(spec, request, False),
             border=decode_border(spec.vae),
         )  # fmt: skip
+        if spec.interpolator is not None and request.times_fps > 1:
+            made = _interpolate(spec.interpolator, request)
+            add("interpolate", "interpolator", made, 4 * request.height * request.width * 50)
         if spec.upsampler is not None:
             enlarged = request.times_fps * _enlarge(spec.upsampler, request)
             add("enlarge", "upsampler", enlarged, 4 * request.out_height * request.out_width * 50)
@@ -306,6 +312,12 @@ def _vae_bytes(spec: ModelSpec, request: ResolvedRequest, encode: bool) -> float
     frames = 5 * vae.temporal_stride + 2 * convolutions
     cells = request.height * request.width / vae.patch_size**2
     return 1.5 * 4 * frames * cells * width
+
+
+def _interpolate(config: InterpolatorConfig, request: ResolvedRequest) -> float:
+    """Return the operations of the frames between those that the model makes."""
+    four = torch.zeros(1, CONTEXT, 3, request.height, request.width)
+    return _count(partial(FrameInterpolator(config), four)) * (request.num_frames - 1)
 
 
 def _enlarge(config: UpsamplerConfig, request: ResolvedRequest) -> float:

@@ -215,6 +215,8 @@ def assemble(run: Path, folder: Path, dtype: torch.dtype = torch.bfloat16) -> No
         _repack(run, folder, dtype)
         return
     few = run / "fewstep" / "dit.safetensors"
+    if few.parent.exists() and not few.exists():
+        say_line(f"{few.parent} has not finished: the transformer of all steps is taken")
     weights = {
         "vae": run / "vae" / "vae.safetensors",
         "dit": few if few.exists() else run / "dit" / "dit.safetensors",
