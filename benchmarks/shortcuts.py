@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from kineograph.conditions import condition
 from kineograph.generate import begin, denoise
 from kineograph.pipeline import Pipeline, load
-from kineograph.request import GenerationRequest, ResolvedRequest, resolve
+from kineograph.request import GenerationRequest, ResolvedRequest
+from kineograph.resolving import resolve
 
 PROMPTS = (
     "a red ball falls and bounces", "a blue cube slides to the right",

@@ -30,7 +30,8 @@ from kineograph.inputs import still
 from kineograph.media.video import open_writer
 from kineograph.pipeline import Pipeline, load
 from kineograph.produce import with_neighbours
-from kineograph.request import GenerationRequest, resolve
+from kineograph.request import GenerationRequest
+from kineograph.resolving import resolve
 from kineograph.train.clips import VALIDATION_SEED
 from kineograph.train.worlds import World, world_of
 

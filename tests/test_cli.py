@@ -19,7 +19,8 @@ import torch
 from kineograph import __version__, cli
 from kineograph.errors import KineographError, RequestError, WeightsError
 from kineograph.presets import NANO, PRESETS
-from kineograph.request import GenerationRequest, resolve
+from kineograph.request import GenerationRequest
+from kineograph.resolving import resolve
 from kineograph.sidecar import Sidecar, sidecar_path, write_sidecar
 
 

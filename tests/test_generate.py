@@ -28,7 +28,8 @@ from kineograph.models.interpolator import interpolated
 from kineograph.models.upsampler import VideoUpsampler
 from kineograph.pipeline import load
 from kineograph.presets import PRESETS, TINY
-from kineograph.request import GenerationRequest, resolve
+from kineograph.request import GenerationRequest
+from kineograph.resolving import resolve
 from kineograph.spec import InterpolatorConfig
 from kineograph.weights.folder import random_parts
 

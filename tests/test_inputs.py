@@ -23,7 +23,8 @@ from kineograph.inputs import (
 from kineograph.media.image import fit_image, read_image
 from kineograph.media.video import open_writer
 from kineograph.presets import NANO, NANO_SIZES, SMALL_SIZES
-from kineograph.request import GenerationRequest, resolve
+from kineograph.request import GenerationRequest
+from kineograph.resolving import resolve
 
 SQUARE = NANO_SIZES["1:1"]
 

@@ -21,7 +21,8 @@ from kineograph.media.video import open_writer, read_video
 from kineograph.pipeline import load
 from kineograph.presets import PRESETS, TINY
 from kineograph.produce import Event, run
-from kineograph.request import GenerationRequest, resolve
+from kineograph.request import GenerationRequest
+from kineograph.resolving import resolve
 from kineograph.sidecar import read_sidecar, request_from_sidecar, sidecar_path
 from kineograph.spec import InterpolatorConfig
 from kineograph.weights.header import sha256

@@ -14,10 +14,9 @@ from kineograph.request import (
     GenerationRequest,
     ResolvedRequest,
     changed,
-    fresh_seed,
     option_of,
-    resolve,
 )
+from kineograph.resolving import fresh_seed, resolve
 from kineograph.spec import ASPECT_RATIOS, InterpolatorConfig
 
 BALL = GenerationRequest("a red ball")

@@ -10,7 +10,8 @@ import pytest
 from kineograph import __version__
 from kineograph.errors import RequestError
 from kineograph.presets import NANO
-from kineograph.request import GenerationRequest, ResolvedRequest, resolve
+from kineograph.request import GenerationRequest, ResolvedRequest
+from kineograph.resolving import resolve
 from kineograph.sidecar import (
     MAX_SIDECAR_BYTES,
     Sidecar,

@@ -9,7 +9,8 @@ import pytest
 
 from kineograph.errors import RequestError
 from kineograph.presets import NANO, SMALL
-from kineograph.request import GenerationRequest, resolve
+from kineograph.request import GenerationRequest
+from kineograph.resolving import resolve
 from kineograph.ways import (
     MAX_PICTURES,
     STRENGTH,

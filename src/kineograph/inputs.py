@@ -18,7 +18,8 @@ from torch import Tensor
 from kineograph.errors import RequestError
 from kineograph.media.image import fit_image, read_image
 from kineograph.media.video import read_video
-from kineograph.request import ResolvedRequest, is_picture
+from kineograph.request import ResolvedRequest
+from kineograph.resolving import is_picture
 from kineograph.spec import FrameSize, ModelSpec
 from kineograph.ways import AFTER_LATENTS, BEFORE_LATENTS
 

@@ -30,7 +30,8 @@ from kineograph.media.preview import play
 from kineograph.media.video import open_writer, read_video
 from kineograph.pipeline import Pipeline, adapt, default_dtype, load
 from kineograph.presets import DEFAULT_MODEL
-from kineograph.request import GenerationRequest, ResolvedRequest, fresh_seed, resolve
+from kineograph.request import GenerationRequest, ResolvedRequest
+from kineograph.resolving import fresh_seed, resolve
 from kineograph.runtime.options import DEFAULT, RunOptions
 from kineograph.runtime.parallel import Team, asked_for, join_team, leave_team
 from kineograph.runtime.plan import Plan, as_text, free_memory, make_plan, measured_rate

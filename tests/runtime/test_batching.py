@@ -15,7 +15,8 @@ from kineograph.media.video import open_writer
 from kineograph.pipeline import load
 from kineograph.presets import NANO, PRESETS
 from kineograph.produce import Event, run
-from kineograph.request import GenerationRequest, resolve
+from kineograph.request import GenerationRequest
+from kineograph.resolving import resolve
 from kineograph.runtime import batching
 from kineograph.runtime.options import RunOptions
 from kineograph.runtime.parallel import Team

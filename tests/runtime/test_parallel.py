@@ -12,7 +12,8 @@ from dataclasses import replace
 torch.set_num_threads(1)
 from kineograph.generate import generate
 from kineograph.pipeline import load
-from kineograph.request import GenerationRequest, resolve
+from kineograph.request import GenerationRequest
+from kineograph.resolving import resolve
 from kineograph.runtime.options import RunOptions
 from kineograph.runtime.parallel import join_team, leave_team
 folder, guidance, shard, image = sys.argv[1:]

@@ -7,7 +7,8 @@ import torch
 
 from kineograph import cli
 from kineograph.presets import PRESETS, TINY
-from kineograph.request import GenerationRequest, resolve
+from kineograph.request import GenerationRequest
+from kineograph.resolving import resolve
 from kineograph.runtime.plan import as_dict, as_text, fitted, make_plan, measured_rate
 from kineograph.weights.folder import random_parts
 

@@ -9,7 +9,8 @@ from torch import nn
 
 from kineograph import generate as gen
 from kineograph.pipeline import load
-from kineograph.request import GenerationRequest, resolve
+from kineograph.request import GenerationRequest
+from kineograph.resolving import resolve
 from kineograph.runtime.options import STRATEGIES
 from kineograph.runtime.residence import Residence
 

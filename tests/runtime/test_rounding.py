@@ -10,7 +10,8 @@ from torch import nn
 from kineograph.errors import RequestError, WeightsError
 from kineograph.generate import generate
 from kineograph.pipeline import load
-from kineograph.request import GenerationRequest, resolve
+from kineograph.request import GenerationRequest
+from kineograph.resolving import resolve
 from kineograph.runtime import rounding
 from kineograph.runtime.options import RunOptions
 from kineograph.runtime.residence import Residence

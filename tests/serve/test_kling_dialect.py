@@ -9,7 +9,8 @@ import pytest
 
 from kineograph.errors import RequestError
 from kineograph.presets import SMALL, SMALL_CONTROLS, get_preset
-from kineograph.request import GenerationRequest, resolve
+from kineograph.request import GenerationRequest
+from kineograph.resolving import resolve
 from kineograph.serve import refusals
 from kineograph.serve.bodies import BodyError
 from kineograph.serve.kling_answers import (

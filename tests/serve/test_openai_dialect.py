@@ -13,7 +13,8 @@ from starlette.requests import Request
 
 from kineograph.errors import RequestError
 from kineograph.presets import NANO, SMALL, get_preset
-from kineograph.request import GenerationRequest, resolve
+from kineograph.request import GenerationRequest
+from kineograph.resolving import resolve
 from kineograph.serve.bodies import read_body
 from kineograph.serve.openai_answers import (
     deleted_object,
@@ -59,7 +60,7 @@ def body_of(request):
         return {"type": "http.request", "body": raw, "more_body": False}
 
     headers = [(name.lower(), value) for name, value in request.headers.raw]
-    scope = {"type": "http", "method": "POST", "headers": headers}
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": headers}
     return asyncio.run(read_body(Request(scope, receive), max_bytes=10**7, max_file_bytes=10**6))
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from kineograph.presets import NANO
-from kineograph.request import GenerationRequest, resolve
+from kineograph.request import GenerationRequest
+from kineograph.resolving import resolve
 from kineograph.serve.task import Task
 from kineograph.weights.partial import partial_path
 

@@ -22,7 +22,8 @@ from kineograph.generate import generate
 from kineograph.models.interpolator import FrameInterpolator
 from kineograph.pipeline import load
 from kineograph.presets import TINY
-from kineograph.request import GenerationRequest, resolve
+from kineograph.request import GenerationRequest
+from kineograph.resolving import resolve
 from kineograph.spec import InterpolatorConfig
 from kineograph.train import main, pool, stages
 from kineograph.train.stages import FEW_STEPS, STAGES, How, assemble, run_stage

@@ -13,7 +13,8 @@ from kineograph.errors import RequestError, WeightsError
 from kineograph.models.dit import VideoDiT
 from kineograph.pipeline import adapt, load
 from kineograph.presets import PRESETS, TINY
-from kineograph.request import GenerationRequest, resolve
+from kineograph.request import GenerationRequest
+from kineograph.resolving import resolve
 from kineograph.weights.adapters import Attached, read_adapter
 from kineograph.weights.files import save_tensors
 from kineograph.weights.keymaps import DIT_TO_DIFFUSERS, new_name, rename

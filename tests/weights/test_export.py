@@ -16,7 +16,8 @@ from kineograph.generate import generate, initial_noise
 from kineograph.models.dit import control_rows
 from kineograph.pipeline import load
 from kineograph.presets import TINY
-from kineograph.request import GenerationRequest, resolve
+from kineograph.request import GenerationRequest
+from kineograph.resolving import resolve
 from kineograph.spec import InterpolatorConfig
 from kineograph.weights import folder as folders
 from kineograph.weights.export import OURS, export_diffusers

@@ -10,7 +10,8 @@ import torch
 from kineograph.errors import RequestError, WeightsError
 from kineograph.models.interpolator import FrameInterpolator
 from kineograph.presets import NANO, PRESETS, TINY
-from kineograph.request import GenerationRequest, resolve
+from kineograph.request import GenerationRequest
+from kineograph.resolving import resolve
 from kineograph.spec import InterpolatorConfig, UpsamplerConfig
 from kineograph.weights.files import save_weights
 from kineograph.weights.folder import (

@@ -8,7 +8,8 @@ from wan_rows import ROWS, random_modules, scaled, write_diffusers, write_origin
 from kineograph.errors import RequestError, WeightsError
 from kineograph.pipeline import load
 from kineograph.presets import PRESETS
-from kineograph.request import GenerationRequest, resolve
+from kineograph.request import GenerationRequest
+from kineograph.resolving import resolve
 from kineograph.weights.folder import inventory, locate, open_parts, spec_of
 from kineograph.weights.hub import HubId, hub_id, which
 

@@ -7,7 +7,8 @@ import torch
 from kineograph.errors import RequestError
 from kineograph.flow.solvers import SamplerState, load_state, save_state
 from kineograph.presets import TINY
-from kineograph.request import GenerationRequest, resolve
+from kineograph.request import GenerationRequest
+from kineograph.resolving import resolve
 from kineograph.sidecar import Sidecar, sidecar_path, write_sidecar
 from kineograph.weights import partial as partials
 from kineograph.weights.partial import (

@@ -37,7 +37,8 @@ from kineograph.flow.sigmas import make_sigmas
 from kineograph.generate import generate, initial_noise, told_sigma
 from kineograph.media.video import open_writer, read_video
 from kineograph.pipeline import load
-from kineograph.request import GenerationRequest, resolve
+from kineograph.request import GenerationRequest
+from kineograph.resolving import resolve
 from kineograph.weights import folder as folders
 from kineograph.weights import header
 from kineograph.weights.files import save_tensors

@@ -31,7 +31,8 @@ from kineograph.generate import denoise, initial_noise
 from kineograph.media.files import atomic_write
 from kineograph.models.conditioning import Conditioning
 from kineograph.pipeline import Pipeline
-from kineograph.request import GenerationRequest, resolve
+from kineograph.request import GenerationRequest
+from kineograph.resolving import resolve
 from kineograph.world.render import render
 
 Source = Literal["truth", "vae", "model"]

@@ -13,7 +13,8 @@ from sqlalchemy import Connection, RowMapping, select
 from sqlalchemy.dialects.postgresql import insert as of_postgresql
 from sqlalchemy.dialects.sqlite import insert as of_sqlite
 
-from kineograph.request import GenerationRequest, ResolvedRequest, resolve
+from kineograph.request import GenerationRequest, ResolvedRequest
+from kineograph.resolving import resolve
 from kineograph.serve.tables import settings
 from kineograph.spec import DiTConfig, ModelSpec, size_of
 

@@ -17,7 +17,8 @@ from sqlalchemy import Connection, RowMapping, bindparam, select, update
 
 from kineograph.errors import choice, shown
 from kineograph.presets import get_preset
-from kineograph.request import GenerationRequest, ResolvedRequest, resolve
+from kineograph.request import GenerationRequest, ResolvedRequest
+from kineograph.resolving import resolve
 from kineograph.serve import estimates, idempotency, store
 from kineograph.serve.access import Identity
 from kineograph.serve.board import Board

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from kineograph.errors import RequestError, WeightsError
 from kineograph.presets import PRESETS, get_preset
-from kineograph.request import GenerationRequest, check_ranges
+from kineograph.request import GenerationRequest
+from kineograph.resolving import check_ranges
 from kineograph.spec import ModelSpec
 from kineograph.weights.header import CONFIGS, Header, read_header, sha256, shown
 from kineograph.weights.hub import MAIN, HubId, cache_of_hub, hub_id, row_of, whole_snapshot
