@@ -8,7 +8,7 @@ The help of each field is the help of its flag.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import Field, asdict, dataclass, field, fields, replace
+from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 from kineograph.errors import RequestError, shown
@@ -149,7 +149,7 @@ class GenerationRequest:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dict without the fields that were left open."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: value for name, value in vars(self).items() if value is not None}
 
     @classmethod
     def from_dict(cls, data: object) -> GenerationRequest:
@@ -207,7 +207,7 @@ class ResolvedRequest:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dict of every field."""
-        return asdict(self)
+        return dict(vars(self))
 
     @classmethod
     def from_dict(cls, data: object) -> ResolvedRequest:
@@ -238,8 +238,7 @@ class ResolvedRequest:
 
     def as_request(self) -> GenerationRequest:
         """Return the request that asks for exactly this, sizes left to the model."""
-        names = {f.name for f in fields(GenerationRequest)}
-        told = {k: v for k, v in asdict(self).items() if k in names}
+        told = {f.name: getattr(self, f.name) for f in fields(GenerationRequest)}
         return GenerationRequest(**told | {"fps": self.delivered_fps})
 
     @property

@@ -6,6 +6,7 @@ from sqlalchemy.exc import DBAPIError
 
 from kineograph.serve import ledger, queue, store
 from kineograph.serve.refusals import Conflict, NoCredits, NotFound, TooMany, Unavailable
+from kineograph.serve.scheduler import Standing
 from kineograph.serve.tables import (
     CANCELLED,
     COMPLETED,
@@ -164,6 +165,28 @@ def test_an_external_id_is_used_once_an_account(rig):
 
 
 # Money.
+
+
+def test_the_row_that_is_told_is_the_one_that_was_written(rig):
+    new = store.NewVideo(
+        id="v", account_id="member", dialect="openai", kind="create", model="nano",
+        request={"prompt": "a ball"}, seconds=1.0, steps=8, cost_seconds=2.0, external_id="x",
+    )  # fmt: skip
+    standing = Standing(1, 3.0, 5.0)
+    told = rig.do(store.submit, new, rig.settings, 100.0, foretell=lambda *given: standing)
+    assert told == dict(rig.row("v")._mapping)
+    assert (told["told_start_at"], told["told_end_at"], told["stage"]) == (103.0, 105.0, "queued")
+
+
+def test_where_the_length_of_the_queue_is_known_it_is_not_counted(rig):
+    rig.set(max_queue=2)
+    new = store.NewVideo(
+        id="v", account_id="member", dialect="openai", kind="create", model="nano",
+        request={"prompt": "a ball"}, seconds=1.0, steps=8, cost_seconds=2.0,
+    )  # fmt: skip
+    with pytest.raises(Unavailable, match="2 videos are waiting"):
+        rig.do(store.submit, new, rig.settings, 100.0, waiting=2)
+    assert rig.do(store.submit, new, rig.settings, 100.0, waiting=1)["id"] == "v"
 
 
 def test_a_price_is_reserved_and_settled_once(rig):

@@ -38,9 +38,10 @@ from kineograph.serve.service import Service
 from kineograph.serve.settings import Settings
 from kineograph.serve.watching import Watch
 
-# Threads that wait for the database and for files. Writers of SQLite wait for each other anyway,
-# and each thread more takes the interpreter's lock from the rest: 4 served the most.
-THREADS = {"sqlite": 4, "postgresql": 24}
+# Threads that wait for the database and for files. Submissions of one account follow each other
+# anyway, and each thread more takes the interpreter's lock from the rest: 4 served the most, on
+# either database (`benchmarks/serve_load.py`). Who needs more starts another API process.
+THREADS = 4
 
 Answer = Callable[[Request, Exception], Awaitable[Response]]
 
@@ -53,7 +54,7 @@ def create_app(settings: Settings, database: Database) -> FastAPI:
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
-        anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS[database.kind]
+        anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
         if settings.is_open():
             with database.write() as connection:
                 access.ensure_local_account(connection, time.time())

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, RowMapping, func, select
 from kineograph.serve.database import Database
 from kineograph.serve.scheduler import Standing, priority, standings, virtual_finish
 from kineograph.serve.settings import Tier
-from kineograph.serve.tables import QUEUED, RUNNING, videos, workers
+from kineograph.serve.tables import QUEUED, RUNNING, VideoRow, videos, workers
 
 FRESH = 0.5  # seconds for which a look is good, at least
 LATE = 2.0  # seconds after which whoever asks looks for himself
@@ -25,7 +25,7 @@ SHARE = 0.05  # of the time that may go into looking: at a long queue it looks l
 
 # Of one look: who waits, who runs, how many work, where everybody stands, when all is done.
 _Found = tuple[
-    list[tuple[float, int, str, float]], list[tuple[str, float]], int, dict[str, Standing], float
+    list[tuple[float, str, float]], list[tuple[str, float]], int, dict[str, Standing], float
 ]
 
 
@@ -35,7 +35,7 @@ class Board:
 
     database: Database
     _standings: dict[str, Standing] = field(default_factory=dict)
-    _waiting: list[tuple[float, int, str, float]] = field(default_factory=list)
+    _waiting: list[tuple[float, str, float]] = field(default_factory=list)
     _running: list[tuple[str, float]] = field(default_factory=list)
     _workers: int = 0
     _end: float = 0.0  # seconds until a worker would be free for one that came last
@@ -48,7 +48,7 @@ class Board:
             self._look()
             return self._standings.get(id)
 
-    def standing_of(self, row: RowMapping) -> Standing | None:
+    def standing_of(self, row: VideoRow) -> Standing | None:
         """Return where a video stands; None where it does not wait or run."""
         if row["state"] not in (QUEUED, RUNNING):
             return None
@@ -59,14 +59,22 @@ class Board:
                 return self._at(row["priority"], row["cost_seconds"])[1]
             return known
 
-    def take(self, row: RowMapping) -> Standing:
-        """Return where a video stands that is just being queued, and let later ones see it."""
+    def length(self) -> int:
+        """Return how many videos wait."""
         with self._lock:
             self._look()
-            cost = row["cost_seconds"]
-            i, found = self._at(row["priority"], cost)
-            self._waiting.insert(i, (row["priority"], row["number"], row["id"], cost))
-            self._standings[row["id"]] = found
+            return len(self._waiting)
+
+    def take(self, id: str, tag: float, cost: float) -> Standing:
+        """Return where a video stands that is just being queued, and let later ones see it.
+
+        One that is not queued after all is gone with the next look.
+        """
+        with self._lock:
+            self._look()
+            i, found = self._at(tag, cost)
+            self._waiting.insert(i, (tag, id, cost))
+            self._standings[id] = found
             self._end += cost / max(self._workers, 1)
             return found
 
@@ -80,7 +88,7 @@ class Board:
     def _at(self, tag: float, cost: float) -> tuple[int, Standing]:
         """Return where in the list of those that wait a tag belongs, and what that means."""
         i = bisect_right(self._waiting, tag, key=lambda entry: entry[0])
-        behind = self._waiting[i][2] if i < len(self._waiting) else None
+        behind = self._waiting[i][1] if i < len(self._waiting) else None
         starts = self._end if behind is None else self._standings[behind].starts_in
         return i, Standing(i + 1, starts, starts + cost)
 
@@ -118,21 +126,21 @@ class Board:
     def _read(self) -> _Found:
         with self.database.read() as connection:
             waiting = _left(connection, QUEUED)
-            running = [(id, left) for _, _, id, left in _left(connection, RUNNING)]
+            running = [(id, left) for _, id, left in _left(connection, RUNNING)]
             count = connection.scalar(
                 select(func.count()).select_from(workers).where(~workers.c.draining)
             ) or 0  # fmt: skip
-        ahead = [(id, left) for _, _, id, left in waiting]
+        ahead = [(id, left) for _, id, left in waiting]
         known = standings(running, [*ahead, ("", 0.0)], count)
         end = known.pop("").starts_in
         return waiting, running, count, known, end
 
 
-def _left(connection: Connection, state: str) -> list[tuple[float, int, str, float]]:
-    """Return a state's videos in the queue's order: priority, number, id, seconds needed yet."""
+def _left(connection: Connection, state: str) -> list[tuple[float, str, float]]:
+    """Return a state's videos in the queue's order: priority, id, seconds needed yet."""
     left = videos.c.cost_seconds * (1 - videos.c.progress)
     rows = connection.execute(
-        select(videos.c.priority, videos.c.number, videos.c.id, left)
+        select(videos.c.priority, videos.c.id, left)
         .where(videos.c.state == state)
         .order_by(videos.c.priority, videos.c.number)
     )

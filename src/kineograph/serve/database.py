@@ -6,7 +6,9 @@ so that none fails half-way, and the threads of a process queue for it in their 
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,10 +25,11 @@ from sqlalchemy import (
     func,
 )
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DisconnectionError
 
 from kineograph.errors import RequestError, shown
 
+IDLE_SECONDS = 1.0  # after which a connection to PostgreSQL is tried before it is used
 BUSY_SECONDS = 30.0  # that a writer of SQLite waits for writers of other processes
 
 
@@ -53,10 +56,11 @@ class Database:
         if self.kind == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
             self.engine = create_engine(
-                parsed, pool_size=20, max_overflow=20, pool_pre_ping=True, pool_timeout=10,
+                parsed, pool_size=20, max_overflow=20, pool_timeout=10,
                 hide_parameters=True,  # prompts and hashes are not for the logs
                 connect_args={"connect_timeout": 5},
             )  # fmt: skip
+            _try_the_idle(self.engine)
         elif self.kind == "sqlite":
             if parsed.database in (None, "", ":memory:"):
                 raise RequestError(f"database {shown(url)} names no file; sqlite:///FILE does")
@@ -92,6 +96,26 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def _try_the_idle(engine: Engine) -> None:
+    """Let a connection that nobody used for a while be tried before it is used.
+
+    One that was used just now is not: the question would cost as much as a statement.
+    """
+
+    @event.listens_for(engine, "checkin")
+    def came_back(connection: Any, record: Any) -> None:  # noqa: ANN401 - of the driver and pool
+        record.info["back_at"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def goes_out(connection: Any, record: Any, proxy: object) -> None:  # noqa: ANN401 - likewise
+        if time.monotonic() - record.info.get("back_at", math.inf) < IDLE_SECONDS:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise DisconnectionError from error  # and the pool makes another one
 
 
 def _as_sqlite(engine: Engine) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, bindparam, select, update
+from sqlalchemy import Connection, RowMapping, select
 
 from kineograph.errors import choice, shown
 from kineograph.presets import get_preset
@@ -33,7 +33,7 @@ from kineograph.serve.sealing import derive, load_secret
 from kineograph.serve.settings import MICRO, Settings
 from kineograph.serve.storage import Storage
 from kineograph.serve.submission import Submission, VideoView, with_paths
-from kineograph.serve.tables import videos
+from kineograph.serve.tables import VideoRow, videos
 from kineograph.serve.views import Links, view_of
 from kineograph.spec import ModelSpec
 
@@ -42,12 +42,6 @@ from kineograph.spec import ModelSpec
 RESENT = 900.0
 SAME = 1.0  # seconds for which the rate of a model is not read again
 LEFT_OPEN = ("output", "lora", "count", "format")  # of a request: the service's to say
-
-_TOLD = (
-    update(videos)
-    .where(videos.c.id == bindparam("video"))
-    .values(told_start_at=bindparam("start"), told_end_at=bindparam("end"))
-)
 
 
 @dataclass(frozen=True)
@@ -136,7 +130,7 @@ class Service:
         key: str | None = None,
         again: bool | None = None,
         digest: str = "",
-    ) -> RowMapping:
+    ) -> VideoRow:
         """Queue a video and return its row; that of before, where its idempotency key has made one.
 
         `base` is the address of the service as its sender knows it; `again` says whether a client
@@ -175,7 +169,7 @@ class Service:
                 self.intake.drop(inputs)
         return row
 
-    def _queue(self, who: Identity, new: store.NewVideo, sent: _Sent | None) -> RowMapping:
+    def _queue(self, who: Identity, new: store.NewVideo, sent: _Sent | None) -> VideoRow:
         """Queue a video in one transaction; return its row, or that of the one made before."""
         with self.database.write() as connection:
             now = time.time()
@@ -187,10 +181,12 @@ class Service:
                 if known is not None:
                     return known
                 idempotency.forget(connection, account, sent.name)
-            row = store.submit(connection, new, self.settings, now)
+            row = store.submit(
+                connection, new, self.settings, now,
+                waiting=self.board.length(), foretell=self.board.take,
+            )  # fmt: skip
             if sent is not None:
                 idempotency.finish(connection, account, sent.name, new.id)
-            self._tell_standing(connection, row, now)
             return row
 
     def _made(
@@ -237,15 +233,9 @@ class Service:
 
     # Answering.
 
-    def view(self, row: RowMapping, base: str) -> VideoView:
+    def view(self, row: VideoRow, base: str) -> VideoView:
         """Return what is shown of a video."""
         return view_of(row, self.board.standing_of(row), base, self.links)
-
-    def _tell_standing(self, connection: Connection, row: RowMapping, now: float) -> None:
-        """Note what a new video's sender is told about its start and end, to be judged by it."""
-        standing = self.board.take(row)
-        start, end = now + standing.starts_in, now + standing.ends_in
-        connection.execute(_TOLD, {"video": row["id"], "start": start, "end": end})
 
     def read(self, who: Identity, id: str) -> RowMapping:
         """Return a video's row; raises `NotFound`."""

@@ -9,7 +9,7 @@ the worker that claimed it last.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,17 +18,19 @@ from sqlalchemy.exc import IntegrityError
 
 from kineograph.serve import ledger, outbox
 from kineograph.serve.refusals import Conflict, NotFound, TooMany, Unavailable
-from kineograph.serve.scheduler import priority, virtual_finish
+from kineograph.serve.scheduler import Standing, priority, virtual_finish
 from kineograph.serve.settings import Settings
 from kineograph.serve.tables import (
     CANCELLED,
     COMPLETED,
     FAILED,
     IN_HAND,
+    NEW_VIDEO,
     OVER,
     PAUSED,
     QUEUED,
     RUNNING,
+    VideoRow,
     accounts,
     videos,
 )
@@ -38,7 +40,10 @@ CANCEL, PAUSE = "cancel", "pause"
 
 # Statements of every submission: built once, since building takes longer than running them.
 _ACCOUNT = select(accounts).where(accounts.c.id == bindparam("account")).with_for_update()
-_INSERT = insert(videos).returning(videos)
+_FINISH = (
+    update(accounts).where(accounts.c.id == bindparam("account")).values(finish=bindparam("at"))
+)
+_INSERT = insert(videos).returning(videos.c.number)
 _IN_HAND = (
     select(func.count())
     .select_from(videos)
@@ -68,8 +73,20 @@ class NewVideo:
     callback_url: str | None = None
 
 
-def submit(connection: Connection, new: NewVideo, settings: Settings, now: float) -> RowMapping:
+def submit(
+    connection: Connection,
+    new: NewVideo,
+    settings: Settings,
+    now: float,
+    *,
+    waiting: int | None = None,
+    foretell: Callable[[str, float, float], Standing] | None = None,
+) -> VideoRow:
     """Put a video into the queue: within the account's limits, its price reserved.
+
+    Returns its row. `waiting` is how long the queue is, where that is known well enough;
+    `foretell` says of an id, a priority and a cost in seconds where the video will stand, which
+    is written down to be judged by.
 
     Raises:
         TooMany: the account has as many in hand, or as much a day, as its tier allows.
@@ -80,18 +97,16 @@ def submit(connection: Connection, new: NewVideo, settings: Settings, now: float
     # Taking the account's row first makes submissions of one account follow each other.
     account = connection.execute(_ACCOUNT, {"account": new.account_id}).mappings().one()
     tier = settings.tier(account["tier"])
-    _check_limits(connection, new, settings, account["tier"], now)
+    _check_limits(connection, new, settings, account["tier"], now, waiting)
     finish = virtual_finish(now, account["finish"], new.cost_seconds, tier)
-    connection.execute(
-        update(accounts).where(accounts.c.id == new.account_id).values(finish=finish)
-    )
+    connection.execute(_FINISH, {"account": new.account_id, "at": finish})
     reserved = settings.price_of(new.model, new.cost_seconds) if tier.pays else 0
     if reserved:
         ledger.move(
             connection, new.account_id, ledger.RESERVE, -reserved, now=now, video_id=new.id,
             note=f"{new.cost_seconds:.2f} s of {new.model}",
         )  # fmt: skip
-    values = dict(
+    values: dict[str, Any] = dict(
         id=new.id, account_id=new.account_id, key_id=new.key_id, dialect=new.dialect,
         kind=new.kind, model=new.model, prompt=new.request["prompt"],
         request=_json(new.request), inputs=_json(new.inputs),
@@ -104,19 +119,24 @@ def submit(connection: Connection, new: NewVideo, settings: Settings, now: float
         priority=priority(finish, tier), steps=new.steps, created_at=now,
         cost_seconds=new.cost_seconds, reserved=reserved,
     )  # fmt: skip
+    if foretell is not None:
+        standing = foretell(new.id, values["priority"], new.cost_seconds)
+        values["told_start_at"] = now + standing.starts_in
+        values["told_end_at"] = now + standing.ends_in
     try:
-        row = connection.execute(_INSERT, values)
+        number = connection.scalar(_INSERT, values)
     except IntegrityError:
         raise Conflict(
             f"the account has a video of external_task_id {new.external_id!r} already",
             param="external_task_id",
         ) from None
-    return row.mappings().one()
+    return NEW_VIDEO | values | {"number": number}
 
 
 def _check_limits(
-    connection: Connection, new: NewVideo, settings: Settings, tier_name: str, now: float
-) -> None:
+    connection: Connection, new: NewVideo, settings: Settings, tier_name: str, now: float,
+    waiting: int | None,
+) -> None:  # fmt: skip
     tier = settings.tier(tier_name)
     mine = videos.c.account_id == new.account_id
     in_hand = 0  # not counted where as many as the queue holds are allowed
@@ -139,8 +159,9 @@ def _check_limits(
                 f"{tier_name!r} allows {tier.seconds_per_day:.0f}",
                 retry_after=3600,
             )
-    waiting = connection.scalar(_WAITING)
-    if (waiting or 0) >= settings.max_queue:
+    if waiting is None:
+        waiting = connection.scalar(_WAITING) or 0
+    if waiting >= settings.max_queue:
         raise Unavailable(f"{waiting} videos are waiting, as many as may", retry_after=60)
 
 

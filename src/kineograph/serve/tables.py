@@ -6,11 +6,15 @@ row means is said beside it; who may change a video's row, and when, is said in 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
     CheckConstraint,
     Column,
+    DefaultClause,
     Float,
     ForeignKey,
     Index,
@@ -120,6 +124,15 @@ videos = Table(
     Column("charged", BigInteger, nullable=False, server_default="0"),
     UniqueConstraint("account_id", "external_id", name="external_id_once"),
 )
+# A row of it, as it was read or as it is written.
+VideoRow = Mapping[Any, Any]
+# What the database fills in of a new video's row.
+NEW_VIDEO: dict[str, Any] = {
+    c.name: c.type.python_type(c.server_default.arg)
+    if isinstance(c.server_default, DefaultClause)
+    else None
+    for c in videos.columns
+}
 Index("videos_waiting", videos.c.priority, videos.c.number, sqlite_where=text("state = 'queued'"),
       postgresql_where=text("state = 'queued'"))  # fmt: skip
 Index("videos_of_account", videos.c.account_id, videos.c.number)

@@ -7,11 +7,10 @@ import hmac
 import json
 import time
 
-from sqlalchemy import RowMapping
-
 from kineograph.serve.scheduler import Standing
 from kineograph.serve.settings import MICRO
 from kineograph.serve.submission import VideoView
+from kineograph.serve.tables import VideoRow
 
 LINK_SECONDS = 24 * 3600.0  # for which a link to a file that needs no key is good
 
@@ -40,7 +39,7 @@ class Links:
         return hmac.compare_digest(ours.encode(), signature.encode()) and now < expires
 
 
-def view_of(row: RowMapping, standing: Standing | None, base: str, links: Links) -> VideoView:
+def view_of(row: VideoRow, standing: Standing | None, base: str, links: Links) -> VideoView:
     """Return what is shown of a video; `base` is the address of the service."""
     told, id = json.loads(row["told"]), row["id"]
 
