@@ -2,7 +2,15 @@ import random
 
 import pytest
 
-from kineograph.serve.scheduler import Standing, priority, standings, virtual_finish
+from kineograph.serve.scheduler import (
+    MOST_TAKEN,
+    Standing,
+    priority,
+    standings,
+    stretch_of,
+    stretches,
+    virtual_finish,
+)
 from kineograph.serve.settings import TIERS, Tier
 
 FREE, MEMBER = TIERS["free"], TIERS["member"]
@@ -96,3 +104,37 @@ def test_a_worker_that_holds_two_jobs_does_them_one_after_the_other():
     found = standings([("free", 5.0), ("urgent", 2.0)], [("next", 1.0)], 1)
     assert found["urgent"].ends_in == 7.0
     assert found["next"] == Standing(1, 7.0, 8.0)
+
+
+def test_those_who_will_come_and_go_first_make_the_others_times_longer():
+    known = stretches([(0, 12.0), (1, 20.0), (1, 10.0)], 60.0, 1)
+    assert known == [(1, 2.0), (0, pytest.approx(1 / 0.3))]
+    assert stretch_of(0, known) == 2.0
+    assert stretch_of(1, known) == stretch_of(0, []) == 1.0
+    assert stretches([(1, 30.0)], 60.0, 3) == [(1, pytest.approx(1.2))]
+    rush = stretches([(1, 600.0)], 60.0, 1)
+    assert stretch_of(0, rush) == pytest.approx(1 / (1 - MOST_TAKEN))
+    assert Standing(3, 4.0, 6.0).stretched(2.0) == Standing(3, 8.0, 12.0)
+
+
+def test_the_stretch_is_what_a_simulation_finds():
+    random.seed(5)
+    horizon, share, cost = 200_000.0, 0.3, 2.0
+    at, comes = 0.0, []
+    while at < horizon:  # members of whom each takes the worker at once
+        at += random.expovariate(share / cost)
+        comes.append((at, random.expovariate(1 / cost)))
+    [(_, by)] = stretches([(1, c) for _, c in comes], horizon, 1)
+    assert by == pytest.approx(1 / (1 - share), rel=0.05)
+    done, work, now = [], 50.0, 0.0
+    ahead = iter(comes)
+    due, takes = next(ahead)
+    while now < 0.9 * horizon:  # jobs of 50 s, one after the other, each interrupted as they come
+        begun, left = now, work
+        while now + left > due:
+            left -= max(due - now, 0.0)
+            now = max(now, due) + takes
+            due, takes = next(ahead)
+        now += left
+        done.append(now - begun)
+    assert sum(done) / len(done) == pytest.approx(by * work, rel=0.05)

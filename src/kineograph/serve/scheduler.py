@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 from kineograph.serve.settings import Tier
 
+MOST_TAKEN = 0.8  # of the workers' time: a rush of members does not last for ever
+
 
 def virtual_finish(now: float, last: float, cost: float, tier: Tier) -> float:
     """Return the virtual time, in seconds since 1970, at which a job of an account is finished.
@@ -35,6 +37,32 @@ class Standing(NamedTuple):
     position: int  # 0 while it runs
     starts_in: float
     ends_in: float
+
+    def stretched(self, by: float) -> Standing:
+        """Return the same with times so many times as long."""
+        return Standing(self.position, by * self.starts_in, by * self.ends_in)
+
+
+def stretches(
+    lately: Sequence[tuple[int, float]], seconds: float, workers: int
+) -> list[tuple[int, float]]:
+    """Return by how much jobs below each rank take longer for those that will come and go first.
+
+    `lately` are rank and cost of the jobs that came within so many seconds; as many will come. A
+    share s of the workers' time that others take before one makes its own 1 / (1 - s) times as
+    long (a delay cycle: Conway, Maxwell and Miller, Theory of Scheduling, 1967, chapter 8). The
+    highest rank is first in what is returned.
+    """
+    taken, found = 0.0, []
+    for rank in sorted({rank for rank, _ in lately}, reverse=True):
+        taken += sum(cost for of, cost in lately if of == rank) / (seconds * max(workers, 1))
+        found.append((rank, 1 / (1 - min(taken, MOST_TAKEN))))
+    return found
+
+
+def stretch_of(rank: int, known: Sequence[tuple[int, float]]) -> float:
+    """Return by how much a job of a rank takes longer, of what `stretches` returned."""
+    return max((by for above, by in known if above > rank), default=1.0)
 
 
 def standings(

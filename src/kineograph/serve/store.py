@@ -80,13 +80,13 @@ def submit(
     now: float,
     *,
     waiting: int | None = None,
-    foretell: Callable[[str, float, float], Standing] | None = None,
+    foretell: Callable[[str, float, float, int], Standing] | None = None,
 ) -> VideoRow:
     """Put a video into the queue: within the account's limits, its price reserved.
 
     Returns its row. `waiting` is how long the queue is, where that is known well enough;
-    `foretell` says of an id, a priority and a cost in seconds where the video will stand, which
-    is written down to be judged by.
+    `foretell` says of an id, a priority, a cost in seconds and a rank where the video will stand,
+    which is written down to be judged by.
 
     Raises:
         TooMany: the account has as many in hand, or as much a day, as its tier allows.
@@ -120,7 +120,7 @@ def submit(
         cost_seconds=new.cost_seconds, reserved=reserved,
     )  # fmt: skip
     if foretell is not None:
-        standing = foretell(new.id, values["priority"], new.cost_seconds)
+        standing = foretell(new.id, values["priority"], new.cost_seconds, tier.rank)
         values["told_start_at"] = now + standing.starts_in
         values["told_end_at"] = now + standing.ends_in
     try:
