@@ -7,25 +7,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
+import checking
 import pytest
-from beartype import BeartypeConf, FrozenDict, beartype
-from jaxtyping import install_import_hook
-from sqlalchemy import RowMapping
 
-# Every annotation of ours is checked at run time, tensor shapes included; an int will do for
-# a float, as static checkers have it. It must stand before the first import of kineograph, and
-# takes its checker by name only: hence a module that exists in memory. A row of a database says
-# what its keys are in words that only its own module knows: it is looked at as an object.
-checker = ModuleType("kineograph_test_checker")
-checker.__dict__["check"] = beartype(
-    conf=BeartypeConf(
-        is_pep484_tower=True, hint_overrides=FrozenDict({RowMapping: object})
-    )
-)
-sys.modules[checker.__name__] = checker
-install_import_hook("kineograph", f"{checker.__name__}.check")
+# Every annotation of ours is checked at run time, tensor shapes included. It must stand before the
+# first import of kineograph.
+checking.install()
 
 # Of several workers, none takes the cores of the others.
 if "PYTEST_XDIST_WORKER" in os.environ:

@@ -1,8 +1,10 @@
 import json
 import threading
 import time
+from datetime import UTC, datetime
 
 import pytest
+import standardwebhooks.webhooks
 from sqlalchemy import insert, select, update
 from standardwebhooks import Webhook, WebhookVerificationError
 
@@ -14,9 +16,22 @@ from kineograph.serve.refusals import Conflict, Forbidden, NotFound
 from kineograph.serve.settings import Settings
 from kineograph.serve.tables import deliveries, endpoints
 
-NOW = time.time()  # the verifier compares with the clock
+NOW = 1_800_000_000.0
 SETTINGS = Settings(secret="the secret of the installation")
 URL = "https://example.org/hook"
+
+
+class Clock(datetime):
+    """The verifier's clock, at which it is the time of these tests."""
+
+    @classmethod
+    def now(cls, tz=None):
+        return datetime.fromtimestamp(NOW, tz or UTC)
+
+
+@pytest.fixture(autouse=True)
+def the_verifiers_clock(monkeypatch):
+    monkeypatch.setattr(standardwebhooks.webhooks, "datetime", Clock)
 
 
 @pytest.fixture
