@@ -53,7 +53,8 @@ def true_classes(scene):
 
 def shown(name, wanted=lambda scene: True, first=0):
     """Return a prompt of a suite that is wanted, looked for from some number on, and its clip."""
-    prompt = next(p for i in range(first, 108, 2) if wanted((p := find_entry(name, i).prompt).scene))
+    prompts = (find_entry(name, i).prompt for i in range(first, 108, 2))
+    prompt = next(prompt for prompt in prompts if wanted(prompt.scene))
     return prompt, true_clip(prompt)
 
 
