@@ -11,6 +11,7 @@ from kineograph.models.interpolator import moved
 from kineograph.resolving import is_picture
 from kineograph.serve.scheduler import Standing
 from kineograph.spec import FrameSize
+from kineograph.ways import check_ways, split_camera
 
 
 def test_functions_of_the_package_are_checked():
@@ -40,3 +41,10 @@ def test_what_is_returned_is_checked_with_the_same_letters():
     assert halved(torch.zeros(2, 2)).shape == (2, 2)
     with pytest.raises(BeartypeCallHintReturnViolation):
         halved(torch.zeros(2, 3))
+
+
+def test_names_for_type_checkers_alone_are_passed_over_and_the_rest_of_a_function_is_checked():
+    with pytest.raises(BeartypeCallHintParamViolation):
+        split_camera(7)
+    with pytest.raises(AttributeError):
+        check_ways("no request")  # what a GenerationRequest is, its module does not know

@@ -7,10 +7,13 @@ of the shapes' letters a call; a function without arrays in its annotations need
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import inspect
+import re
 from collections.abc import Callable
-from functools import wraps
+from functools import cache, wraps
+from pathlib import Path
 from typing import Any
 
 import jaxtyping
@@ -19,6 +22,7 @@ from jaxtyping import install_import_hook
 from jaxtyping._storage import pop_shape_memo, push_shape_memo
 from sqlalchemy import RowMapping
 
+WORD = re.compile(r"\w+")
 # An int will do for a float, as static checkers have it. A row of a database says what its keys
 # are in words that only its own module knows: it is looked at as an object.
 CONF = BeartypeConf(is_pep484_tower=True, hint_overrides=FrozenDict({RowMapping: object}))
@@ -40,9 +44,26 @@ def checked(what: Any = None, *, typechecker: object = None) -> Any:
     return _checked(what) if inspect.isfunction(what) else what
 
 
+@cache
+def _names_of_checkers(path: str) -> frozenset[str]:
+    """Return the names that a file imports for type checkers alone: they mean nothing here."""
+    tree = ast.parse(Path(path).read_text(encoding="utf-8"))
+    blocks = [node for node in tree.body if isinstance(node, ast.If)]
+    only = [b for b in blocks if isinstance(b.test, ast.Name) and b.test.id == "TYPE_CHECKING"]
+    return frozenset(
+        alias.asname or alias.name
+        for block in only for node in block.body if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    )  # fmt: skip
+
+
 def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
     if not getattr(function, "__annotations__", None):
         return function
+    unknown = _names_of_checkers(function.__globals__["__file__"])
+    for name, hint in function.__annotations__.items():
+        if isinstance(hint, str) and unknown & set(WORD.findall(hint)):
+            function.__annotations__[name] = Any
     once = beartype(function, conf=CONF)
     if not any("[" in str(hint) for hint in function.__annotations__.values()):
         return once
