@@ -400,6 +400,7 @@ def test_models_lists_every_row_as_a_table_and_as_json(capsys, monkeypatch):
         spec = PRESETS[row["name"]]
         assert row["name"] in table
         assert row["licence"] == spec.licence and spec.licence in table
+        assert row["delivered_fps"] == spec.out_fps
         assert row["num_frames"] == spec.allowed_frames()
         square = spec.sizes["1:1"]
         assert row["sizes"]["1:1"] == f"{square.out_width}x{square.out_height}"

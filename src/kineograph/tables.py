@@ -55,6 +55,7 @@ def model_row(entry: Entry) -> dict[str, Any]:
         "parameters": entry.parameters,
         "bytes": entry.bytes,
         "fps": spec.fps,
+        "delivered_fps": spec.out_fps,
         "num_frames": spec.allowed_frames(),
         "durations": [frames / spec.fps for frames in spec.allowed_frames()],
         "sizes": {ratio: f"{s.out_width}x{s.out_height}" for ratio, s in spec.sizes.items()},

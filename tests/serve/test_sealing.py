@@ -3,10 +3,22 @@ import threading
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from kineograph.errors import RequestError
-from kineograph.serve.sealing import SealBroken, derive, load_secret, seal, unseal
-from kineograph.serve.settings import Settings
+from kineograph.serve import access, webhooks
+from kineograph.serve.sealing import (
+    SealBroken,
+    derive,
+    load_secret,
+    load_secrets,
+    reseal,
+    seal,
+    unseal,
+)
+from kineograph.serve.settings import Settings, as_toml
+from kineograph.serve.tables import endpoints, keys
+from kineograph.serve.views import Links
 
 SECRET = b"a secret of an installation"
 
@@ -99,3 +111,56 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     with pytest.raises(RequestError, match="Permission denied; set `secret`"):
         load_secret(Settings(data=str(tmp_path)))
     assert list(Path(tmp_path).iterdir()) == []
+
+
+NEW, OLD = "the secret of from now on", "the secret of until now"
+
+
+def test_the_secret_before_is_known_beside_the_new_one():
+    settings = Settings(secret=NEW, secret_before=OLD)
+    assert load_secrets(settings) == [NEW.encode(), OLD.encode()]
+    assert load_secrets(Settings(secret=NEW)) == [NEW.encode()]
+    with pytest.raises(RequestError, match="secret_before has 5 characters"):
+        load_secrets(Settings(secret=NEW, secret_before="short"))
+    assert "secret_before = \"\"" in as_toml(settings)
+
+
+def test_what_the_secret_before_has_sealed_is_sealed_anew_once(connection):
+    before, both = Settings(secret=OLD), Settings(secret=NEW, secret_before=OLD)
+    account = access.create_account(connection, "Ada", "free", before, 0.0)["id"]
+    key = access.create_key(connection, account, "signs", before, 0.0, signing=True)
+    made = webhooks.create_endpoint(
+        connection, account, "https://example.org", before, 0.0, check=lambda url: None
+    )
+    turned = webhooks.rotate_endpoint(connection, account, made.id, before, 1.0)
+    assert reseal(connection, before) == 0
+    assert reseal(connection, both) == 3
+    assert reseal(connection, both) == 0
+    after = NEW.encode()
+    row = connection.execute(select(keys)).mappings().one()
+    assert unseal(after, row["sealed"], f"key {key.id}") == key.secret
+    row = connection.execute(select(endpoints)).mappings().one()
+    assert unseal(after, row["sealed"], f"endpoint {made.id}") == turned.secret
+    assert unseal(after, row["sealed_before"], f"endpoint {made.id}") == made.secret
+
+
+def test_what_neither_secret_opens_stays_as_it_is(connection):
+    other = Settings(secret="a third one of somebody")
+    account = access.create_account(connection, "Ada", "free", other, 0.0)["id"]
+    access.create_key(connection, account, "signs", other, 0.0, signing=True)
+    sealed = connection.scalar(select(keys.c.sealed))
+    assert reseal(connection, Settings(secret=NEW, secret_before=OLD)) == 0
+    assert connection.scalar(select(keys.c.sealed)) == sealed
+
+
+def test_links_and_callbacks_of_the_secret_before_hold_while_it_is_named():
+    both, after = Settings(secret=NEW, secret_before=OLD), Settings(secret=NEW)
+    old = Links(derive(OLD.encode(), "links")).signature("v", "video", 100)
+    for settings, good in ((both, True), (after, False)):
+        links = Links(*(derive(secret, "links") for secret in load_secrets(settings)))
+        assert links.is_good("v", "video", 100, old, 50.0) == good
+        assert links.is_good("v", "video", 100, links.signature("v", "video", 100), 50.0)
+        assert not links.is_good("v", "video", 100, old, 101.0)
+    known = webhooks.account_secrets(both, "acct")
+    each = (after, Settings(secret=OLD))
+    assert known == [webhooks.account_secret(settings, "acct") for settings in each]

@@ -18,6 +18,7 @@ from types import FrameType
 from kineograph.serve.database import Database
 from kineograph.serve.logs import logger, set_up
 from kineograph.serve.schema import migrate
+from kineograph.serve.sealing import reseal
 from kineograph.serve.settings import Settings, as_environment, as_toml, load_settings
 from kineograph.serve.storage import Storage
 
@@ -52,6 +53,8 @@ def serve(args: argparse.Namespace) -> None:
     from kineograph.serve.app import create_app
 
     database = open_database(settings)
+    with database.write() as connection:
+        reseal(connection, settings)
     crew = Crew(settings)
     # A thread that looks through a long queue holds up the answers by no more than this.
     sys.setswitchinterval(0.0005)

@@ -7,16 +7,19 @@ belongs to: moved to another row of the database, it does not open.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from sqlalchemy import Connection, select, update
 
 from kineograph.errors import KineographError, RequestError
 from kineograph.serve.ids import random_text
 from kineograph.serve.settings import Settings
+from kineograph.serve.tables import endpoints, keys
 
 LEAST = 16  # characters of a secret
 _MADE = 52  # characters of one that is made here: 260 bits
@@ -49,6 +52,46 @@ def load_secret(settings: Settings) -> bytes:
         raise RequestError(
             f"{path} cannot be made or read: {why}; set `secret`, or mend the folder"
         ) from None
+
+
+def load_secrets(settings: Settings) -> list[bytes]:
+    """Return the installation's secret and, where one is named, that before it; raises as above."""
+    found = [load_secret(settings)]
+    if settings.secret_before:
+        found.append(_checked(settings.secret_before, "the setting secret_before"))
+    return found
+
+
+def reseal(connection: Connection, settings: Settings) -> int:
+    """Seal with the installation's secret what that before it has sealed; return how much.
+
+    What neither opens stays as it is, to be told of where it is needed.
+    """
+    secrets, count = load_secrets(settings), 0
+    if len(secrets) == 1:
+        return 0
+    for table, name in ((keys, "key"), (endpoints, "endpoint")):
+        columns = [c for c in table.c if c.name in ("sealed", "sealed_before")]
+        for row in connection.execute(select(table.c.id, *columns).with_for_update()).mappings():
+            changes = {}
+            for column in columns:
+                sealed, belongs_to = row[column.name], f"{name} {row['id']}"
+                with suppress(SealBroken):
+                    if sealed is not None and not _opens(secrets[0], sealed, belongs_to):
+                        text = unseal(secrets[1], sealed, belongs_to)
+                        changes[column.name] = seal(secrets[0], text, belongs_to)
+            if changes:
+                connection.execute(update(table).where(table.c.id == row["id"]).values(changes))
+                count += len(changes)
+    return count
+
+
+def _opens(secret: bytes, sealed: bytes, belongs_to: str) -> bool:
+    try:
+        unseal(secret, sealed, belongs_to)
+    except SealBroken:
+        return False
+    return True
 
 
 def _checked(secret: str, where: str) -> bytes:

@@ -29,7 +29,7 @@ from kineograph.serve.ids import new_id
 from kineograph.serve.intake import Intake, name_of
 from kineograph.serve.policy import load_policy
 from kineograph.serve.refusals import Conflict, Forbidden, NotFound, Refusal
-from kineograph.serve.sealing import derive, load_secret
+from kineograph.serve.sealing import derive, load_secrets
 from kineograph.serve.settings import MICRO, Settings
 from kineograph.serve.storage import Storage
 from kineograph.serve.submission import Submission, VideoView, with_paths
@@ -71,8 +71,8 @@ class Service:
         self.storage = Storage(settings.storage_url())
         self.policy = load_policy(settings.policy)
         self.specs = {name: get_preset(name) for name in settings.offered()}
-        self.secret = load_secret(settings)
-        self.links = Links(derive(self.secret, "links"))
+        secrets = load_secrets(settings)
+        self.links = Links(*(derive(secret, "links") for secret in secrets))
         self.board = Board(database)
         self._rates: dict[str, tuple[float, float]] = {}  # when it was read, and the rate
         domains = [word.strip() for word in settings.fetch_domains.split(",") if word.strip()]

@@ -115,6 +115,7 @@ class Settings:
     signup: bool = _setting(False, "whether anybody may apply for access at /v1/applications")
     invited_credits: float = _setting(100.0, "credits of one who is admitted without a number")
     secret: str = _setting("", "secret of this installation; default: made once, DATA/secret")
+    secret_before: str = _setting("", "the one before it, while links and callbacks know it yet")
     admin_token: str = _setting("", "token for /admin and /metrics from afar; default: none")
     log: str = _setting("info", "debug, info, warning or error")
     log_format: str = _setting("auto", "json or text; auto: text on a terminal")
@@ -322,7 +323,7 @@ def _inline(value: object) -> str:
     return "{" + ", ".join(f"{_toml(k)} = {_inline(v)}" for k, v in value.items()) + "}"
 
 
-SECRET = ("secret", "admin_token", "database")  # settings that are never shown
+SECRET = ("secret", "secret_before", "admin_token", "database")  # settings that are never shown
 
 
 def _toml(value: object) -> str:

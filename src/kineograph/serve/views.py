@@ -18,13 +18,17 @@ LINK_SECONDS = 24 * 3600.0  # for which a link to a file that needs no key is go
 class Links:
     """Addresses of files: for those with a key, and signed ones for those without."""
 
-    def __init__(self, secret: bytes) -> None:
-        self._secret = secret
+    def __init__(self, *secrets: bytes) -> None:
+        self._secrets = secrets  # the first one signs; links of the others are good too
 
     def signature(self, id: str, variant: str, expires: int) -> str:
         """Return what proves that a link was given out, in hex."""
+        return self._signature(self._secrets[0], id, variant, expires)
+
+    @staticmethod
+    def _signature(secret: bytes, id: str, variant: str, expires: int) -> str:
         text = f"{id} {variant} {expires}".encode()
-        return hmac.new(self._secret, text, hashlib.sha256).hexdigest()[:40]
+        return hmac.new(secret, text, hashlib.sha256).hexdigest()[:40]
 
     def signed(self, base: str, id: str, variant: str) -> str:
         """Return a link that anybody may follow for a day."""
@@ -35,8 +39,9 @@ class Links:
 
     def is_good(self, id: str, variant: str, expires: int, signature: str, now: float) -> bool:
         """Whether a link is ours and not too old."""
-        ours = self.signature(id, variant, expires)
-        return hmac.compare_digest(ours.encode(), signature.encode()) and now < expires
+        ours = [self._signature(secret, id, variant, expires) for secret in self._secrets]
+        known = [hmac.compare_digest(one.encode(), signature.encode()) for one in ours]
+        return any(known) and now < expires
 
 
 def view_of(row: VideoRow, standing: Standing | None, base: str, links: Links) -> VideoView:

@@ -30,7 +30,7 @@ from kineograph.serve.database import Database
 from kineograph.serve.ids import new_id
 from kineograph.serve.outbox import DELIVERED, GIVEN_UP, WAITING
 from kineograph.serve.refusals import Conflict, Forbidden, NotFound
-from kineograph.serve.sealing import derive, load_secret, seal, unseal
+from kineograph.serve.sealing import derive, load_secret, load_secrets, seal, unseal
 from kineograph.serve.settings import Settings
 from kineograph.serve.tables import deliveries, endpoints
 
@@ -71,7 +71,13 @@ def _as_secret(key: bytes) -> str:
 
 def account_secret(settings: Settings, account_id: str) -> str:
     """Return the secret that signs the callbacks of an account's videos; for its owner alone."""
-    return _as_secret(derive(load_secret(settings), f"callbacks of {account_id}"))
+    return account_secrets(settings, account_id)[0]
+
+
+def account_secrets(settings: Settings, account_id: str) -> list[str]:
+    """Return that secret and, while the installation names its secret before, that of before."""
+    purpose = f"callbacks of {account_id}"
+    return [_as_secret(derive(secret, purpose)) for secret in load_secrets(settings)]
 
 
 def signed(secrets: list[str], id: str, body: str, now: float) -> dict[str, str]:
@@ -370,7 +376,7 @@ def _send(this: _Round, row: RowMapping, endpoint: RowMapping | None) -> int:
 def _secrets(this: _Round, row: RowMapping, endpoint: RowMapping | None) -> list[str]:
     """Return the secrets that sign a delivery, the newest first."""
     if endpoint is None:
-        return [account_secret(this.settings, row["account_id"])]
+        return account_secrets(this.settings, row["account_id"])
     sealed = [endpoint["sealed"]]
     if endpoint["before_until"] is not None and endpoint["before_until"] > this.time():
         sealed.append(endpoint["sealed_before"])
