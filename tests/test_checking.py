@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from beartype.roar import BeartypeCallHintParamViolation, BeartypeCallHintReturnViolation
 from checking import checked
 from jaxtyping import Float
 from torch import Tensor
@@ -15,11 +14,11 @@ from kineograph.ways import check_ways, split_camera
 
 
 def test_functions_of_the_package_are_checked():
-    with pytest.raises(BeartypeCallHintParamViolation):
+    with pytest.raises(TypeError, match="violates"):
         is_picture(3)
-    with pytest.raises(BeartypeCallHintParamViolation):
+    with pytest.raises(TypeError, match="violates"):
         FrameSize("48", 80, 180, 320)
-    with pytest.raises(BeartypeCallHintParamViolation):
+    with pytest.raises(TypeError, match="violates"):
         Standing(1, 2.0, 3.0).stretched("twice")
     assert Standing(1, 2.0, 3.0).stretched(2).ends_in == 6.0  # an int will do for a float
 
@@ -28,7 +27,7 @@ def test_letters_of_shapes_stand_for_one_number_in_a_call():
     frames, flow = torch.zeros(2, 3, 4, 8), torch.zeros(2, 2, 4, 8)
     assert moved(frames, flow).shape == frames.shape
     for wrong in (flow[:1], flow[..., :4], flow[:, :1]):
-        with pytest.raises(BeartypeCallHintParamViolation):
+        with pytest.raises(TypeError, match="violates"):
             moved(frames, wrong)
     assert moved(frames[:1], flow[:1]).shape == (1, 3, 4, 8)  # in the next call another one
 
@@ -39,12 +38,12 @@ def test_what_is_returned_is_checked_with_the_same_letters():
         return x / 2
 
     assert halved(torch.zeros(2, 2)).shape == (2, 2)
-    with pytest.raises(BeartypeCallHintReturnViolation):
+    with pytest.raises(TypeError, match="violates"):
         halved(torch.zeros(2, 3))
 
 
 def test_names_for_type_checkers_alone_are_passed_over_and_the_rest_of_a_function_is_checked():
-    with pytest.raises(BeartypeCallHintParamViolation):
+    with pytest.raises(TypeError, match="violates"):
         split_camera(7)
     with pytest.raises(AttributeError):
         check_ways("no request")  # what a GenerationRequest is, its module does not know

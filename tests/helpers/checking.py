@@ -2,7 +2,7 @@
 
 jaxtyping's own decorator binds and checks the arguments of each call twice, which made half of
 the time of many tests. This one lets beartype check them, and the result, once, with one memory
-of the shapes' letters a call; a function without arrays in its annotations needs none.
+of the shapes' letters a call; a function of plain values needs none.
 """
 
 from __future__ import annotations
@@ -25,7 +25,14 @@ from sqlalchemy import RowMapping
 WORD = re.compile(r"\w+")
 # An int will do for a float, as static checkers have it. A row of a database says what its keys
 # are in words that only its own module knows: it is looked at as an object.
-CONF = BeartypeConf(is_pep484_tower=True, hint_overrides=FrozenDict({RowMapping: object}))
+CHECK = beartype(
+    conf=BeartypeConf(
+        is_pep484_tower=True, violation_type=TypeError,
+        hint_overrides=FrozenDict({RowMapping: object}),
+    )
+)  # fmt: skip
+PLAIN = {"int", "float", "str", "bool", "bytes", "None"}
+THEIRS = jaxtyping.jaxtyped
 
 
 def checked(what: Any = None, *, typechecker: object = None) -> Any:
@@ -58,16 +65,24 @@ def _names_of_checkers(path: str) -> frozenset[str]:
 
 
 def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
-    if not getattr(function, "__annotations__", None):
+    hints = getattr(function, "__annotations__", None)
+    if not hints:
         return function
     unknown = _names_of_checkers(function.__globals__["__file__"])
-    for name, hint in function.__annotations__.items():
-        if isinstance(hint, str) and unknown & set(WORD.findall(hint)):
-            function.__annotations__[name] = Any
-    once = beartype(function, conf=CONF)
-    if not any("[" in str(hint) for hint in function.__annotations__.values()):
-        return once
+    function.__annotations__ = {
+        name: Any if isinstance(hint, str) and unknown & set(WORD.findall(hint)) else hint
+        for name, hint in hints.items()
+    }
+    if inspect.isgeneratorfunction(function):  # is looked at where it is called, not resumed
+        found = THEIRS(function, typechecker=CHECK)
+    else:
+        found = _with_letters(CHECK(function)) if set(hints.values()) - PLAIN else CHECK(function)
+    # What is asked for its signature says what was written.
+    function.__annotations__ = hints
+    return found
 
+
+def _with_letters(once: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(once)
     def with_letters(*given: Any, **named: Any) -> Any:
         push_shape_memo({})
@@ -82,4 +97,4 @@ def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
 def install() -> None:
     """Let every module of the package that is imported from now on be checked."""
     jaxtyping.jaxtyped = checked
-    install_import_hook("kineograph", "checking.CONF")
+    install_import_hook("kineograph", "checking.CHECK")
