@@ -1,5 +1,6 @@
 """Training of the second world's judges, in steps of one."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -32,6 +33,7 @@ def test_judges_are_trained_measured_and_written_even_one_by_one(tmp_path, monke
     assert all(row["n"] for rows in on_truth.values() for row in rows.values())
     # from a file, and in steps of none, the networks stay what they were
     still = replace(TOY, pixel_steps=0)
+    shutil.copytree(tmp_path / "work", tmp_path / "again", ignore=shutil.ignore_patterns("*.pt"))
     train(still, tmp_path / "again", tmp_path / "b.safetensors", "pixel", out)
     kept = torch.load(tmp_path / "again" / "pixel.pt", weights_only=True)
     first = load_judges(out)[0].pixel.state_dict()
