@@ -1,6 +1,6 @@
 """Time and memory of `kineo generate` as a user meets them: whole processes, start included.
 
-    python benchmarks/generate.py [--model nano] [--runs 3]
+    python benchmarks/generate.py [--model nano] [--resolution 256] [--runs 3]
 
 Prints, for each run, the wall-clock seconds and the peak memory of the process, and the seconds
 of each stage as its sidecar has them.
@@ -24,9 +24,11 @@ def main() -> None:
     """Generate the README's clip a few times and print what each run cost."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="nano")
+    parser.add_argument("--resolution", help="of those that the model delivers")
     parser.add_argument("--runs", type=int, default=3)
     args = parser.parse_args()
     command = [sys.executable, "-m", "kineograph", "generate", PROMPT, "--model", args.model]
+    command += ["--resolution", args.resolution] if args.resolution else []
     for run in range(args.runs):
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "clip.mp4"

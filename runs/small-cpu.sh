@@ -3,14 +3,20 @@
 # Stop it at any moment (Ctrl-C, kill, power cut) and run it again: it goes on where it was.
 # Needs kineograph[train] and a C++ compiler (the renderer is compiled).
 #   runs/small-cpu.sh [RUN FOLDER]
-# small-cpu/done holds what is finished (tokenizer, text encoder, VAE, upsampler and interpolator, in
-# 8 bits): copied into the run folder first, those stages are skipped, and what they need.
-#   mkdir -p out/small && cp -r runs/small-cpu/done/. out/small/
+# small-cpu/done holds what two cores have made so far, in 8 bits: a model as it is,
+#   kineo assemble runs/small-cpu/done -o out/small --bits 8 && kineo generate --model out/small "a red ball"
+# or, copied into the run folder first, stages that are skipped, and what they need; without its
+# folder fewstep the transformer is trained anew.
+#   mkdir -p out/run && cp -r runs/small-cpu/done/. out/run/ && rm -r out/run/fewstep
 # The model is then in RUN FOLDER/small: kineo generate --model RUN_FOLDER/small "a red ball"
 set -euo pipefail  # a stage that is interrupted or fails ends the script
 here=$(cd "$(dirname "$0")" && pwd)
 run=${1:-out/small}
-stages=(latents dit fewstep)
+stages=()
+few="$run/fewstep"
+if [ ! -e "$few/dit.safetensors" ] || [ -e "$few/checkpoint.pt" ]; then
+  stages=(latents dit fewstep)
+fi
 for last in upsampler interpolator; do
   [ -e "$run/$last/$last.safetensors" ] || stages=("${stages[@]}" "$last")
 done

@@ -320,6 +320,14 @@ def test_few_steps_that_have_not_finished_are_passed_over_and_it_is_said(
     assert json.loads((tmp_path / "model" / "model.json").read_text()) == {"preset": "nano"}
 
 
+def test_what_two_cores_have_made_of_small_is_a_model(root, tmp_path):
+    assemble(root / "runs" / "small-cpu" / "done", tmp_path / "small", torch.int8)
+    parts = open_parts(str(tmp_path / "small"))
+    assert set(parts.modules) == {"vae", "dit", "text", "upsampler", "interpolator"}
+    spec = spec_of(str(tmp_path / "small"))
+    assert (spec.steps, spec.guidance_scale, spec.out_fps) == (FEW_STEPS, 1, 24)
+
+
 def test_few_steps_without_their_recipe_are_refused(shortened_way, tmp_path):
     run = shutil.copytree(shortened_way, tmp_path / "run")
     (run / "fewstep" / "recipe.json").unlink()
