@@ -46,7 +46,8 @@ from kineograph.weights.wan import WIDE
 CPU = torch.device("cpu")
 PROMPT_TOKENS = 64  # of a usual prompt
 # Of the rate of matrix products, what whole parts reach: attention, norms and convolutions are
-# slower. Guesses until they are measured.
+# slower. On two cores nano and small reach 0.44 and 0.54 in denoising, 0.37 and 0.39 from decoding
+# on (benchmarks/plan.py); on a GPU these are guesses.
 SHARES = {
     "text": 0.5, "image": 0.5, "encode": 0.35, "denoise": 0.5, "decode": 0.35,
     "interpolate": 0.35, "enlarge": 0.35,
