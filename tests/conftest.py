@@ -24,6 +24,25 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 ROOT = Path(__file__).parents[1]
 
+# Files that take long begin first, so that none is alone at the end.
+LONG = (
+    "evaluate/v2/test_measures.py", "serve/test_worker.py", "test_produce.py",
+    "evaluate/v2/test_training.py", "test_generate.py", "evaluate/v2/test_run.py",
+    "weights/test_whole.py", "serve/test_api.py", "world/v2/test_ranges.py",
+    "weights/test_fetching.py", "runtime/test_parallel.py", "weights/test_killed.py",
+    "evaluate/test_videos.py", "runtime/test_plan.py", "serve/test_kling_client.py",
+    "world/test_captions.py", "evaluate/test_distance.py", "world/v2/test_draw.py",
+    "serve/test_chaos.py", "serve/test_schema_fuzz.py", "serve/test_operate.py",
+    "evaluate/v2/test_judges.py", "weights/test_wan.py", "evaluate/test_judges.py",
+    "world/v2/test_gallery.py", "serve/test_real_worker.py", "world/v2/test_simulate.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of the long files first."""
+    place = {ROOT / "tests" / name: i for i, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path, len(LONG)))
+
 
 @pytest.fixture(scope="session")
 def root() -> Path:
