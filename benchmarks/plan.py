@@ -14,6 +14,7 @@ import argparse
 import json
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -40,19 +41,14 @@ def main() -> None:
     parser.add_argument("--device")
     args = parser.parse_args()
     options = RunOptions(device=args.device)
-    request = GenerationRequest("a red ball bounces", model=args.model, steps=args.steps, seed=0)
+    request = GenerationRequest("a red ball bounces", model=args.model, steps=args.steps)
     plan = plan_for(request, options=options)
     seconds: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         for i in range(args.repeats + 1):
             print(f"clip {i} of {args.repeats}", file=sys.stderr)
             output = str(Path(folder) / f"{i}.mp4")
-            [made] = run(
-                GenerationRequest(
-                    "a red ball bounces", model=args.model, steps=args.steps, seed=i, output=output
-                ),
-                options=options,
-            )
+            [made] = run(replace(request, seed=i, output=output), options=options)
             seconds.append(made.timings)
     told = {stage.name: stage for stage in plan.stages}
     print(json.dumps({"model": args.model, "threads": torch.get_num_threads(),

@@ -17,7 +17,8 @@ import torch
 from kineograph.generate import generate
 from kineograph.media.sheet import contact_sheet
 from kineograph.pipeline import load
-from kineograph.request import GenerationRequest, resolve
+from kineograph.request import GenerationRequest
+from kineograph.resolving import resolve
 
 PROMPTS = (
     "a red ball bounces on a checkered floor",

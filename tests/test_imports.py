@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import ast
+import importlib
 import json
 
 import pytest
@@ -13,6 +15,7 @@ LIGHT_MODULES = (
     "kineograph",
     "kineograph.errors",
     "kineograph.request",
+    "kineograph.resolving",
     "kineograph.sidecar",
     "kineograph.spec",
     "kineograph.presets",
@@ -86,3 +89,15 @@ def test_importing_any_module_changes_nothing_else(run_python, tmp_path):
     assert seen["changed"] == []
     assert seen["peers"] == []
     assert not list(tmp_path.iterdir())
+
+
+def test_scripts_import_what_is_there(root):
+    scripts = [p for name in ("benchmarks", "runs", "docs") for p in (root / name).rglob("*.py")]
+    assert len(scripts) > 30
+    for script in scripts:
+        for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("kineograph"):
+                module = importlib.import_module(node.module)
+                for alias in node.names:
+                    if not hasattr(module, alias.name):  # then it is a module itself
+                        importlib.import_module(f"{node.module}.{alias.name}")

@@ -53,8 +53,9 @@ def serve(args: argparse.Namespace) -> None:
     from kineograph.serve.app import create_app
 
     database = open_database(settings)
-    with database.write() as connection:
-        reseal(connection, settings)
+    if settings.secret_before:
+        with database.write() as connection:
+            reseal(connection, settings)
     crew = Crew(settings)
     # A thread that looks through a long queue holds up the answers by no more than this.
     sys.setswitchinterval(0.0005)
