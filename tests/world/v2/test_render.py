@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from kineograph.world.gbuffer import FIRST_OBJECT, FLOOR, SKY
+from kineograph.world.v2 import kernels
 from kineograph.world.v2.camera import project, track
 from kineograph.world.v2.draw import draw_scene, picture_size
 from kineograph.world.v2.film import blend, colours, frame_times
@@ -133,6 +134,25 @@ def test_parts_are_seen_as_they_are_rendered():
     part = seen_parts(frames, 48, 48)
     owner = render_frames(frames, 48, 48).owner
     assert torch.equal(part >= 0, owner >= FIRST_OBJECT)
+
+
+def test_what_cannot_hide_the_sun_is_left_out_and_nothing_else(monkeypatch):
+    plays = [draw_scene(i, count=4, more="shot")[1] for i in (30, 31, 32)]
+    frames = pack(plays, [np.array([0.0, 2.5])] * 3)
+    culled = render_frames(frames, 56, 72)  # tiles that are not full, too
+    asked = []
+    may_shade = kernels._may_shade
+
+    def all_that_darkens(*args):
+        dim, hide = may_shade(*args)
+        asked.append((dim.sum(), hide.sum()))
+        return dim, dim
+
+    monkeypatch.setattr(kernels, "_may_shade", all_that_darkens)
+    kernels._built.cache_clear()
+    assert torch.equal(render_frames(frames, 56, 72).colour, culled.colour)
+    kernels._built.cache_clear()
+    assert sum(h for _, h in asked) < 0.7 * sum(d for d, _ in asked)
 
 
 @pytest.mark.parametrize("weather", ["snow", "rain"])

@@ -43,8 +43,7 @@ class Cast:
     direction: Vec
     t: Float[Tensor, "m p"]  # m, FAR for the sky
     normal: Vec  # of unit length; (0, 1, 0) for floor and sky
-    part: Float[Tensor, "m p"]  # index of the primitive in its frame, or NOTHING
-    on_floor: Float[Tensor, "m p"]  # 1 where it is the floor
+    owner: Float[Tensor, "m p"]  # as a `GBuffer` has it
 
 
 # --- culling -----------------------------------------------------------------------------
@@ -59,16 +58,17 @@ class Pairs(NamedTuple):
 
 
 def _pairs(
-    touch: Float[Tensor, "m k"], frames: Frames, frame: Int[Tensor, "m"]
+    touch: Float[Tensor, "m k"], frames: Frames, frame: Int[Tensor, "m"], *, by_family: bool = True
 ) -> Iterator[tuple[int, Pairs]]:
-    """Yield the pairs of a choice, a family of solids at a time."""
+    """Yield the pairs of a choice, a family of solids at a time (0 if that does not matter)."""
     blocks, parts = torch.nonzero(touch, as_tuple=True)
     if not len(blocks):
         return
     kinds = frames.kind[frame[blocks], parts]
-    family = torch.tensor(FAMILY, device=kinds.device)[kinds]
     # The first of each block, then the second, and so on.
-    turn = (touch.long().cumsum(1) - 1)[blocks, parts] * len(MEET) + family
+    turn = (touch.long().cumsum(1) - 1)[blocks, parts] * len(MEET)
+    if by_family:
+        turn += torch.tensor(FAMILY, device=kinds.device)[kinds]
     order = torch.from_numpy(np.argsort(turn.cpu().numpy().astype(np.uint16), kind="stable"))
     blocks, parts, kinds = (a[order.to(a.device)] for a in (blocks, parts, kinds))
     whose = frame[blocks]
@@ -89,86 +89,99 @@ def _fewest(blocks: int, frames: Frames) -> int:
 
 
 # --- the cast ----------------------------------------------------------------------------
+class Met(NamedTuple):
+    """What rays meet first, on their way in direction `d`; all `m p`."""
+
+    d: Vec
+    t: Tensor
+    normal: Vec
+    which: Tensor  # index of the primitive in its frame, or NOTHING
+    point: Vec
+    owner: Tensor  # SKY or FLOOR; objects are put in as they are shaded
+
+
 def _trace(
     frames: Frames, rays: Rays, camera: Float[Tensor, "m 13"], compiled: bool
-) -> tuple[Vec, Tensor, Vec, Tensor]:
-    """Return where rays go, and the distance, normal and primitive of what they meet first."""
+) -> Met:
+    """Return where rays go, and what they meet first."""
     m = len(camera)
-    d, t, normal, which = kernel("begin", 0, compiled, m)(rays.u, rays.v, camera)
+    met = Met(*kernel("begin", 0, compiled, m)(rays.u, rays.v, camera))
     touch = kernel("in_view", 0, compiled, _fewest(m, frames))(
         rays.u, rays.v, rays.frame, frames.camera, frames.parts, frames.bound, frames.kind
     )
     for family, pairs in _pairs(touch, frames, rays.frame):
         kernel("nearest", family, compiled, len(pairs.blocks))(
-            pairs.blocks, d, camera, pairs.numbers, pairs.profile, pairs.part, t, normal, which
+            pairs.blocks, met.d, camera, pairs.numbers, pairs.profile, pairs.part, met.t,
+            met.normal, met.which,
+        )  # fmt: skip
+    blocks = torch.nonzero(touch.amax(1)).squeeze(1)
+    if len(blocks):
+        kernel("surface", 0, compiled, len(blocks))(
+            blocks, camera, met.d, met.t, met.normal, met.which, met.point, met.owner
         )
-    return d, t, normal, which
+    return met
 
 
 def _sunlight(
-    frames: Frames, rays: Rays, light: Float[Tensor, "m 37"], point: Vec, normal: Vec,
-    which: Tensor, t: Tensor, compiled: bool,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    frames: Frames, rays: Rays, light: Float[Tensor, "m 37"], met: Met, compiled: bool
+) -> tuple[Tensor, Tensor]:
     """Return how much of the sun and of the sky each point sees."""
-    lit, open_ = torch.ones_like(t), torch.ones_like(t)
-    touch = kernel("may_shade", 0, compiled, _fewest(len(t), frames))(
-        point, t, rays.frame, light, frames.parts, frames.bound, frames.soft, frames.kind
+    lit, open_ = torch.ones_like(met.t), torch.ones_like(met.t)
+    dim, hide = kernel("may_shade", 0, compiled, _fewest(len(lit), frames))(
+        met.point, met.t, rays.frame, light, frames.parts, frames.bound, frames.soft, frames.kind
     )
-    for family, pairs in _pairs(touch, frames, rays.frame):
+    for _, pairs in _pairs(dim, frames, rays.frame, by_family=False):
+        kernel("dimmed", 0, compiled, len(pairs.blocks))(
+            pairs.blocks, met.point, met.normal, met.which, pairs.numbers, pairs.soft, pairs.part,
+            open_,
+        )  # fmt: skip
+    for family, pairs in _pairs(hide, frames, rays.frame):
         kernel("shaded", family, compiled, len(pairs.blocks))(
-            pairs.blocks, point, normal, rays.sun_x, rays.sun_z, which, light, pairs.numbers,
-            pairs.profile, pairs.soft, pairs.part, lit, open_,
+            pairs.blocks, met.point, met.normal, rays.sun_x, rays.sun_z, light, pairs.numbers,
+            pairs.profile, lit,
         )  # fmt: skip
     return lit, open_
 
 
 def first_hits(frames: Frames, rays: Rays) -> Float[Tensor, "m p"]:
     """Return the index of the primitive that each ray meets, or NOTHING; eagerly."""
-    camera = frames.camera[rays.frame]
-    d, t, normal, which = _trace(frames, rays, camera, compiled=False)
-    kernel("surface", 0, compiled=False, number=1)(camera, d, t, normal, which)
-    return which
-
-
-def shown(found: Cast, *, compiled: bool = False) -> Float[Tensor, "3 m p"]:
-    """Return what the film shows of the light, in [0, 1]."""
-    return kernel("film", 0, compiled, len(found.t))(found.light)
+    return _trace(frames, rays, frames.camera[rays.frame], compiled=False).which
 
 
 def cast(frames: Frames, rays: Rays, *, compiled: bool = False, bounce: bool = True) -> Cast:
     """Return the light of every ray; without `bounce` no shadows fall and water mirrors nothing."""
     camera, numbers = frames.camera[rays.frame], frames.light[rays.frame]
-    d, t, normal, which = _trace(frames, rays, camera, compiled)
-    point, on_floor = kernel("surface", 0, compiled, len(t))(camera, d, t, normal, which)
+    met = _trace(frames, rays, camera, compiled)
     if bounce:
-        lit, open_ = _sunlight(frames, rays, numbers, point, normal, which, t, compiled)
+        lit, open_ = _sunlight(frames, rays, numbers, met, compiled)
     else:
-        lit, open_ = torch.ones_like(t), torch.ones_like(t)
-    light = (torch.zeros_like(t), torch.zeros_like(t), torch.zeros_like(t))
-    aloft = t.amax(1) > 0.5 * FAR if bounce else which.amin(1) < 0
+        lit, open_ = torch.ones_like(met.t), torch.ones_like(met.t)
+    # Every ray gets the light of the sky, of the floor or of an object.
+    light = (torch.empty_like(met.t), torch.empty_like(met.t), torch.empty_like(met.t))
+    aloft = met.t.amax(1) > 0.5 * FAR if bounce else met.which.amin(1) < 0
     blocks = torch.nonzero(aloft).squeeze(1)
     if len(blocks):
-        kernel("sky", 0, compiled, len(blocks))(blocks, d, numbers, light)
+        kernel("sky", 0, compiled, len(blocks))(blocks, met.d, numbers, light)
     if bounce:
-        _add_floor(frames, rays, numbers, d, point, t, on_floor, lit, open_, light, compiled)
-    _add_things(frames, rays, d, point, t, normal, which, lit, open_, light, compiled)
-    return Cast(light, d, t, normal, which, on_floor)
+        _add_floor(frames, rays, numbers, met, lit, open_, light, compiled)
+    _add_things(frames, rays, met, lit, open_, light, compiled)
+    return Cast(light, met.d, met.t, met.normal, met.owner)
 
 
 def _add_floor(
-    frames: Frames, rays: Rays, numbers: Tensor, d: Vec, point: Vec, t: Tensor, on_floor: Tensor,
-    lit: Tensor, open_: Tensor, light: Vec, compiled: bool,
+    frames: Frames, rays: Rays, numbers: Tensor, met: Met, lit: Tensor, open_: Tensor, light: Vec,
+    compiled: bool,
 ) -> None:  # fmt: skip
     """Shade the blocks that see the floor, each by its own."""
-    floors, any_floor = frames.floor[rays.frame], on_floor.amax(1) > 0
+    floors, any_floor = frames.floor[rays.frame], met.owner.amax(1) > 0
     glossy = (floors == FLOORS.index("water")) | (numbers[:, look.WET] > 0)
-    seen = _reflection(frames, rays, numbers, point, any_floor & glossy, compiled)
+    seen = _reflection(frames, rays, numbers, met.point, any_floor & glossy, compiled)
     for f in frames.floor.unique().tolist():
         blocks = torch.nonzero(any_floor & (floors == f)).squeeze(1)
         if len(blocks):
             kernel("ground", f, compiled, len(blocks))(
-                blocks, point, d, t, lit, open_, d if seen is None else seen, numbers, on_floor,
-                light,
+                blocks, met.point, met.d, met.t, lit, open_, met.d if seen is None else seen,
+                numbers, met.owner, light,
             )  # fmt: skip
 
 
@@ -193,16 +206,15 @@ def _reflection(
 
 
 def _add_things(
-    frames: Frames, rays: Rays, d: Vec, point: Vec, t: Tensor, normal: Vec, which: Tensor,
-    lit: Tensor, open_: Tensor, light: Vec, compiled: bool,
+    frames: Frames, rays: Rays, met: Met, lit: Tensor, open_: Tensor, light: Vec, compiled: bool
 ) -> None:  # fmt: skip
     """Shade the rays that met an object, gathered from all blocks."""
-    at = torch.nonzero((which >= 0).flatten()).squeeze(1)
+    at = torch.nonzero((met.which >= 0).flatten()).squeeze(1)
     if not len(at):
         return
     frame = rays.frame.index_select(0, at // rays.u.shape[1])
-    index = frame * frames.kind.shape[1] + which.view(-1).index_select(0, at).long()
+    index = frame * frames.kind.shape[1] + met.which.view(-1).index_select(0, at).long()
     kernel("thing", 0, compiled, len(at))(
-        at, index, frame, normal, d, t, point, lit, open_, frames.parts.flatten(0, 1),
-        frames.light, light,
+        at, index, frame, met.normal, met.d, met.t, met.point, lit, open_,
+        frames.parts.flatten(0, 1), frames.light, light, met.owner,
     )  # fmt: skip

@@ -16,15 +16,21 @@ from types import FunctionType
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from kineograph.world.gbuffer import FIRST_OBJECT, FLOOR, SKY
 from kineograph.world.v2 import look
 from kineograph.world.v2.pack import CENTRE, COLOUR, MATERIAL, MATRIX, OWNER, SECOND
 from kineograph.world.v2.scene import FLOORS
 from kineograph.world.v2.trace import FAR, MEET, Vec, apply, apply_transposed, dot
 
+TILE = 16  # pixels, side of a block
+# Pixels whose neighbour differs by more, of 1, get all four samples.
+CONTRAST = 0.06
 NOTHING = -1.0  # index of the primitive where none is met
 SHADOW_REACH = 45.0  # m; beyond, the floor is drawn without shadows
+SUN_REACH = 0.036  # how far at most a part of the sun is from its middle, in x and in z
 
 
 def sun_part(y: Tensor, x: Tensor) -> Tensor:
@@ -54,38 +60,76 @@ def put(kept: Sequence[Tensor], blocks: Tensor | None, new: Sequence[Tensor]) ->
             a.index_copy_(0, blocks, b)
 
 
-def _begin(u: Tensor, v: Tensor, camera: Tensor) -> tuple[Vec, Tensor, Vec, Tensor]:
-    """Return the unit directions of rays, and that they met nothing yet."""
+def _begin(
+    u: Tensor, v: Tensor, camera: Tensor
+) -> tuple[Vec, Tensor, Vec, Tensor, Vec, Tensor]:
+    """Return the unit directions of rays, and what they meet where nothing stands on the floor.
+
+    The distance, the normal, no primitive, the point, and whether it is of floor or sky.
+    """
     c = [camera[:, i : i + 1] for i in range(13)]
     u, v = u / c[12], v / c[12]
     x = c[9] + u * c[3] + v * c[6]
     y = c[10] + u * c[4] + v * c[7]
     z = c[11] + u * c[5] + v * c[8]
     length = torch.rsqrt(x * x + y * y + z * z)
-    normal = (torch.zeros_like(x), torch.ones_like(x), torch.zeros_like(x))
-    far, nothing = torch.full_like(x, FAR), torch.full_like(x, NOTHING)
-    return (x * length, y * length, z * length), far, normal, nothing
+    x, y, z = x * length, y * length, z * length
+    t = torch.where(y < -1e-4, -c[1] / y, FAR)
+    far = t.clamp_max(1e4)
+    point = (c[0] + far * x, c[1] + far * y, c[2] + far * z)
+    owner = torch.where(t < FAR, float(FLOOR), float(SKY))
+    normal = (torch.zeros_like(t), torch.ones_like(t), torch.zeros_like(t))
+    return (x, y, z), t, normal, torch.full_like(t, NOTHING), point, owner
 
 
-def _film(light: Vec) -> Tensor:
-    """Return what the film shows, `3 m p`."""
-    return torch.stack([look.film(c) for c in light])
+def assembled(a: Tensor, frames: int, rows: int) -> Tensor:
+    """Put the tiles `... m p` of some frames, in rows of them, together to `... f h w`."""
+    a = a.unflatten(-2, (frames, rows, -1)).unflatten(-1, (TILE, TILE))
+    return a.movedim(-3, -2).flatten(-2).flatten(-3, -2)
+
+
+def _tiled(a: Tensor) -> Tensor:
+    """Take pictures `f h w` apart into tiles `m p`."""
+    a = a.unflatten(2, (-1, TILE)).unflatten(1, (-1, TILE))
+    return a.movedim(3, 2).flatten(3).flatten(0, 2)
+
+
+def _develop(light: Vec, owner: Tensor, frames: int, rows: int) -> tuple[Tensor, Tensor]:
+    """Return pictures of tiles: what the film shows, `3 f h w`, and the owners."""
+    shown = torch.stack([assembled(look.film(c), frames, rows) for c in light])
+    return shown, assembled(owner, frames, rows).clone()
+
+
+def _unclear(colour: Tensor, owner: Tensor, inside: Tensor) -> Tensor:
+    """Return tiles `m p`, 1 at the pixels that differ from a neighbour, on both sides."""
+    across = (colour[..., :, 1:] - colour[..., :, :-1]).abs().amax(0) - CONTRAST
+    across = across.maximum((owner[:, :, 1:] - owner[:, :, :-1]).abs())
+    down = (colour[..., 1:, :] - colour[..., :-1, :]).abs().amax(0) - CONTRAST
+    down = down.maximum((owner[:, 1:] - owner[:, :-1]).abs())
+    most = F.pad(across, (0, 1)).maximum(F.pad(across, (1, 0)))
+    most = most.maximum(F.pad(down, (0, 0, 0, 1))).maximum(F.pad(down, (0, 0, 1, 0)))
+    return _tiled(torch.where(most > 0, inside, 0.0))
 
 
 def _samples(
-    y: Tensor, x: Tensor, middle: Tensor, places: Tensor, suns: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return where the other three samples of pixels `m p` lie, and their parts of the sun.
+    spot: Tensor, frame: Tensor, middle: Tensor, places: Tensor, suns: Tensor, rows: int,
+    columns: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """Return the pixels `m p` of some rays of tiles, where their other three samples lie, and suns.
 
-    `middle` holds half the width, half the height, and the size of a pixel; what is returned,
-    `m 3p`, has one sample of all pixels after the other.
+    `middle` holds half the width, half the height, and the size of a pixel; what is returned of
+    samples, `m 3p`, has one of all pixels after the other.
     """
+    tile = spot // (TILE * TILE) - (frame * (rows * columns))[:, None]
+    y = tile // columns * TILE + spot // TILE % TILE
+    x = tile % columns * TILE + spot % TILE
+    pixel = (frame[:, None] * (rows * TILE) + y) * (columns * TILE) + x
     first = sun_part(y, x)
     u = [(x + places[k, 0] - middle[0]) * middle[2] for k in (1, 2, 3)]
     v = [(middle[1] - y - places[k, 1]) * middle[2] for k in (1, 2, 3)]
     jitter = [suns[(first + k) & 3] for k in (1, 2, 3)]
     sun_x, sun_z = ([j[..., i] for j in jitter] for i in (0, 1))
-    return torch.cat(u, 1), torch.cat(v, 1), torch.cat(sun_x, 1), torch.cat(sun_z, 1)
+    return pixel, torch.cat(u, 1), torch.cat(v, 1), torch.cat(sun_x, 1), torch.cat(sun_z, 1)
 
 
 def _blend(light: Vec, pixel: Tensor, colour: Vec) -> None:
@@ -131,8 +175,9 @@ def _nearest(
     o, centre = _columns(eye, 0), _columns(numbers, CENTRE)
     rel = (o[0] - centre[0], o[1] - centre[1], o[2] - centre[2])
     hit = MEET[family](apply(matrix, rel), apply(matrix, rows(d, blocks)), profile)
-    old = row(t, blocks)
-    closer = hit.t < old
+    old, met = row(t, blocks), row(which, blocks)
+    # What touches the floor is seen before the floor is.
+    closer = (hit.t < old) | ((hit.t == old) & (met < 0) & (hit.t < FAR))
     n = apply_transposed(matrix, hit.normal)
     kept = rows(normal, blocks)
     new = (
@@ -140,46 +185,40 @@ def _nearest(
         torch.where(closer, n[0], kept[0]),
         torch.where(closer, n[1], kept[1]),
         torch.where(closer, n[2], kept[2]),
-        torch.where(closer, part, row(which, blocks)),
+        torch.where(closer, part, met),
     )
     put((t, *normal, which), blocks, new)
 
 
 def _surface(
-    camera: Tensor, d: Vec, t: Tensor, normal: Vec, which: Tensor
-) -> tuple[Vec, Tensor]:
-    """Add the floor to what rays meet, in place; return points, and 1 where they are of it."""
-    o = _columns(camera, 0)
-    floor_t = torch.where(d[1] < -1e-4, -o[1] / d[1], FAR)
-    on_floor = torch.where(floor_t < t, 1.0, 0.0)
-    near = torch.minimum(t, floor_t)
-    flat = (floor_t < t) | (near > 0.5 * FAR)
-    length = torch.rsqrt(dot(normal, normal).clamp_min(1e-20))
-    far = near.clamp_max(1e4)
-    point = (o[0] + far * d[0], o[1] + far * d[1], o[2] + far * d[2])
+    blocks: Tensor, camera: Tensor, d: Vec, t: Tensor, normal: Vec, which: Tensor, point: Vec,
+    owner: Tensor,
+) -> None:  # fmt: skip
+    """Work out, in place, the points and unit normals of blocks in which primitives are met."""
+    o = _columns(row(camera, blocks), 0)
+    far, d, n = row(t, blocks).clamp_max(1e4), rows(d, blocks), rows(normal, blocks)
+    length = torch.rsqrt(dot(n, n).clamp_min(1e-20))
     new = (
-        near,
-        torch.where(flat, 0.0, normal[0] * length),
-        torch.where(flat, 1.0, normal[1] * length),
-        torch.where(flat, 0.0, normal[2] * length),
-        torch.where(flat, NOTHING, which),
-    )
-    put((t, *normal, which), None, new)
-    return point, on_floor
+        n[0] * length, n[1] * length, n[2] * length,
+        o[0] + far * d[0], o[1] + far * d[1], o[2] + far * d[2],
+        torch.where(row(which, blocks) < 0, row(owner, blocks), 0.0),
+    )  # fmt: skip
+    put((*normal, *point, owner), blocks, new)
 
 
 def _may_shade(
     point: Vec, t: Tensor, frame: Tensor, light: Tensor, parts: Tensor, bound: Tensor,
     soft: Tensor, kind: Tensor,
-) -> Tensor:  # fmt: skip
-    """Return 1, `m k`, for primitives that may hide sun or sky from points of each block."""
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Return 1, `m k`, for primitives that may darken points of each block, or hide the sun."""
     counts = t < SHADOW_REACH
     low = torch.stack([torch.where(counts, c, FAR).amin(1) for c in point], -1)
     high = torch.stack([torch.where(counts, c, -FAR).amax(1) for c in point], -1)
     middle = (low + high) / 2
     size = ((high - low) / 2).clamp_min(0)
     radius = size.norm(dim=-1, keepdim=True)
-    rel = parts.index_select(0, frame)[..., CENTRE : CENTRE + 3] - middle[:, None]
+    centre = parts.index_select(0, frame)[..., CENTRE : CENTRE + 3]
+    rel = centre - middle[:, None]
     bound, soft = bound.index_select(0, frame), soft.index_select(0, frame)
     along = (rel * light[:, None, look.SUN : look.SUN + 3]).sum(-1)
     squared = (rel * rel).sum(-1)
@@ -188,18 +227,43 @@ def _may_shade(
     shade = (along > -room) & (across < room + 0.06 * along.clamp_min(0))
     dark = squared.sqrt() < radius + 5 * soft
     some = (t.amin(1, keepdim=True) < SHADOW_REACH) & (kind >= 0).index_select(0, frame)
-    return torch.where(some & (shade | dark), 1.0, 0.0)
+    dim = some & (shade | dark)
+    # Everything sent down the sun's rays to the floor: points fill a rectangle, balls an oval.
+    sun_x, sun_y, sun_z = _columns(light, look.SUN)
+    rise = centre[..., 1] + bound - low[:, 1:2]
+    hide = dim & (rise > -0.1)
+    for i, slope in ((0, sun_x / sun_y), (2, sun_z / sun_y)):
+        sent = point[i] - point[1] * slope
+        first = torch.where(counts, sent, FAR).amin(1, keepdim=True)
+        last = torch.where(counts, sent, -FAR).amax(1, keepdim=True)
+        reach = bound * (1 + slope * slope).sqrt() + SUN_REACH / sun_y * rise.clamp_min(0) + 0.05
+        there = centre[..., i] - centre[..., 1] * slope
+        hide = hide & (there + reach > first) & (there - reach < last)
+    return torch.where(dim, 1.0, 0.0), torch.where(hide, 1.0, 0.0)
 
 
-def _shaded(
-    family: int, blocks: Tensor, point: Vec, normal: Vec, jx: Tensor, jz: Tensor, which: Tensor,
-    light: Tensor, numbers: Tensor, profile: Tensor, soft: Tensor, part: Tensor, lit: Tensor,
-    open_: Tensor,
+def _dimmed(
+    blocks: Tensor, point: Vec, normal: Vec, which: Tensor, numbers: Tensor, soft: Tensor,
+    part: Tensor, open_: Tensor,
 ) -> None:  # fmt: skip
-    """Take from sun and sky, in place, what one primitive a pair hides.
+    """Take from the sky, in place, what one primitive a pair hides of it.
 
     Points of `which` are the primitive's own.
     """
+    centre, p, normal = _columns(numbers, CENTRE), rows(point, blocks), rows(normal, blocks)
+    away = (p[0] - centre[0], p[1] - centre[1], p[2] - centre[2])
+    squared = dot(away, away).clamp_min(1e-4)
+    facing = (-dot(away, normal) * torch.rsqrt(squared)).clamp_min(0)
+    near = (soft * soft / squared).clamp_max(1.0)
+    own = row(which, blocks) == part
+    put((open_,), blocks, (row(open_, blocks) * torch.where(own, 1.0, 1 - 0.7 * facing * near),))
+
+
+def _shaded(
+    family: int, blocks: Tensor, point: Vec, normal: Vec, jx: Tensor, jz: Tensor, light: Tensor,
+    numbers: Tensor, profile: Tensor, lit: Tensor,
+) -> None:  # fmt: skip
+    """Take the sun, in place, from the points that one primitive a pair hides from it."""
     sun, matrix = _columns(row(light, blocks), look.SUN), numbers[:, MATRIX:CENTRE]
     centre = _columns(numbers, CENTRE)
     p, normal = rows(point, blocks), rows(normal, blocks)
@@ -209,13 +273,7 @@ def _shaded(
         away[0] + 0.012 * normal[0], away[1] + 0.012 * normal[1], away[2] + 0.012 * normal[2],
     )  # fmt: skip
     hit = MEET[family](apply(matrix, start), apply(matrix, toward), profile)
-    sees = torch.where(hit.t < 0.5 * FAR, 0.0, row(lit, blocks))
-    squared = dot(away, away).clamp_min(1e-4)
-    facing = (-dot(away, normal) * torch.rsqrt(squared)).clamp_min(0)
-    near = (soft * soft / squared).clamp_max(1.0)
-    own = row(which, blocks) == part
-    free = row(open_, blocks) * torch.where(own, 1.0, 1 - 0.7 * facing * near)
-    put((lit, open_), blocks, (sees, free))
+    put((lit,), blocks, (torch.where(hit.t < 0.5 * FAR, 0.0, row(lit, blocks)),))
 
 
 def _bend(
@@ -239,9 +297,9 @@ def _sky(blocks: Tensor, d: Vec, frame: Tensor, light: Vec) -> None:
 
 def _thing(
     at: Tensor, index: Tensor, frame: Tensor, normal: Vec, d: Vec, t: Tensor, point: Vec,
-    lit: Tensor, open_: Tensor, parts: Tensor, lights: Tensor, light: Vec,
+    lit: Tensor, open_: Tensor, parts: Tensor, lights: Tensor, light: Vec, owner: Tensor,
 ) -> None:  # fmt: skip
-    """Shade, in place, the rays `at` that met an object, wherever they are.
+    """Shade, in place, the rays `at` that met an object, wherever they are, and say of which.
 
     `index` and `frame` say which row of `parts` and of `lights` is each one's.
     """
@@ -271,19 +329,20 @@ def _thing(
     )  # fmt: skip
     for kept, value in zip(light, new, strict=True):
         kept.view(-1).index_copy_(0, at, value.squeeze(1))
+    owner.view(-1).index_copy_(0, at, parts[:, OWNER].index_select(0, index) + FIRST_OBJECT)
 
 
 def _ground(
     floor: int, blocks: Tensor, point: Vec, d: Vec, t: Tensor, lit: Tensor, open_: Tensor,
-    mirror: Vec, frame: Tensor, on_floor: Tensor, light: Vec,
+    mirror: Vec, frame: Tensor, owner: Tensor, light: Vec,
 ) -> None:  # fmt: skip
     """Shade, in place, the floor where it is seen in some blocks."""
     new = look.ground(
         FLOORS[floor], rows(point, blocks), rows(d, blocks), row(t, blocks).clamp_max(1e4),
         row(lit, blocks), row(open_, blocks), rows(mirror, blocks), row(frame, blocks),
     )  # fmt: skip
-    here, old = row(on_floor, blocks), rows(light, blocks)
-    put(light, blocks, [torch.where(here > 0, a, b) for a, b in zip(new, old, strict=True)])
+    here, old = row(owner, blocks), rows(light, blocks)
+    put(light, blocks, [torch.where(here == FLOOR, a, b) for a, b in zip(new, old, strict=True)])
 
 
 @cache
@@ -300,10 +359,12 @@ def _built(name: str, which: int, compiled: bool) -> Callable[..., Any]:
             "surface": _surface,
             "in_view": _in_view,
             "may_shade": _may_shade,
+            "dimmed": _dimmed,
             "bend": _bend,
             "sky": _sky,
             "thing": _thing,
-            "film": _film,
+            "develop": _develop,
+            "unclear": _unclear,
             "samples": _samples,
             "blend": _blend,
         }

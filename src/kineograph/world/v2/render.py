@@ -6,32 +6,29 @@ which needs a C++ compiler or a GPU. Letters: f frames, h rows, w columns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache, lru_cache
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kineograph.world.gbuffer import FIRST_OBJECT, FLOOR, GBuffer
+from kineograph.world.gbuffer import GBuffer
 from kineograph.world.v2.camera import unit
-from kineograph.world.v2.cast import Rays, cast, first_hits, shown
-from kineograph.world.v2.kernels import kernel, sun_part
-from kineograph.world.v2.pack import OWNER, Frames
+from kineograph.world.v2.cast import Rays, cast, first_hits
+from kineograph.world.v2.kernels import TILE, assembled, kernel, sun_part
+from kineograph.world.v2.pack import Frames
 from kineograph.world.v2.trace import FAR, dot
 
 Array = NDArray[np.float64]
 
 CPU = torch.device("cpu")
-TILE = 16  # pixels, side of a block
 # Where in a pixel its four samples lie: no two in a row or column.
 SAMPLES = ((0.375, 0.125), (0.875, 0.375), (0.125, 0.625), (0.625, 0.875))
 # The sun is a disc: each of the four sees one part of it.
 SUN_JITTER = ((-0.035, -0.012), (0.012, -0.035), (0.035, 0.012), (-0.012, 0.035))
-# Pixels whose neighbour differs by more, of 1, get all four samples.
-CONTRAST = 0.06
 CROWD = 32  # pixels of a block of those
 CHUNK_SAMPLES = {"cpu": 1 << 19, "cuda": 1 << 24}  # more gain little
 
@@ -51,83 +48,50 @@ def _tiles(count: int, height: int, width: int, device: torch.device) -> Rays:
     return Rays(frame.to(device), *(a.repeat(count, 1).to(device) for a in rays))
 
 
-def _differ(
-    colour: Float[Tensor, "3 f h w"], ids: Float[Tensor, "f h w"]
-) -> tuple[Tensor, Tensor]:
-    """Return by how much pixels differ too much from the next one across, and down.
+@lru_cache(maxsize=4)
+def _inside(height: int, width: int, device: torch.device) -> Float[Tensor, "1 h w"]:
+    """Return 1 for the pixels of a padded picture that are none of its padding."""
+    room = torch.zeros(1, *_padded(height, width), device=device)
+    room[:, :height, :width] = 1
+    return room
 
-    `f h w-1` and `f h-1 w`: above 0 where they do.
+
+def _padded(height: int, width: int) -> tuple[int, int]:
+    """Return the size of a picture of whole tiles."""
+    return -(-height // TILE) * TILE, -(-width // TILE) * TILE
+
+
+def _crowds(
+    unclear: Float[Tensor, "m p"], count: int
+) -> tuple[Int[Tensor, "n"], Int[Tensor, "n q"]]:
+    """Return blocks of the rays that are marked: their frame, and which rays they are.
+
+    A block that is not full repeats its first ray.
     """
-    across = (colour[..., :, 1:] - colour[..., :, :-1]).abs().amax(0) - CONTRAST
-    down = (colour[..., 1:, :] - colour[..., :-1, :]).abs().amax(0) - CONTRAST
-    across = across.maximum((ids[:, :, 1:] - ids[:, :, :-1]).abs())
-    return across, down.maximum((ids[:, 1:, :] - ids[:, :-1, :]).abs())
-
-
-@cache
-def _compared(compiled: bool) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    return torch.compile(_differ, dynamic=True) if compiled else _differ
-
-
-def _unclear(colour: Tensor, ids: Tensor, compiled: bool) -> Bool[Tensor, "f h w"]:
-    """Return the pixels that differ from a neighbour, on both sides of the difference."""
-    across, down = (d > 0 for d in _compared(compiled)(colour, ids.float()))
-    found = torch.zeros_like(ids, dtype=torch.bool)
-    found[:, :, 1:] |= across
-    found[:, :, :-1] |= across
-    found[:, 1:] |= down
-    found[:, :-1] |= down
-    return found
-
-
-def _crowds(which: Bool[Tensor, "f h w"]) -> tuple[Tensor, Tensor, Tensor]:
-    """Return blocks of pixels: their frame `m`, rows and columns `m p`, tile after tile.
-
-    A block that is not full repeats its first pixel.
-    """
-    height, width = which.shape[1:]
-    room = torch.zeros(
-        (len(which), -(-height // TILE) * TILE, -(-width // TILE) * TILE), dtype=torch.bool,
-        device=which.device,
-    )  # fmt: skip
-    room[:, :height, :width] = which
-    tiled = room.unflatten(1, (-1, TILE)).unflatten(3, (-1, TILE)).movedim(3, 2)
-    f, down, across, y, x = torch.nonzero(tiled, as_tuple=True)
-    y, x = y + down * TILE, x + across * TILE
-    counts = torch.bincount(f, minlength=len(which))
+    at = torch.nonzero(unclear.flatten() > 0).squeeze(1)
+    edges = torch.arange(count + 1, device=at.device) * (unclear.numel() // count)
+    first = torch.searchsorted(at, edges)
+    counts = first[1:] - first[:-1]
     blocks = -(-counts // CROWD)
-    first = counts.cumsum(0) - counts
-    frame = torch.repeat_interleave(torch.arange(len(which), device=f.device), blocks)
+    frame = torch.repeat_interleave(torch.arange(count, device=at.device), blocks)
     begun = (blocks.cumsum(0) - blocks)[frame]
-    number = torch.arange(len(frame), device=f.device) - begun
-    index = number[:, None] * CROWD + torch.arange(CROWD, device=f.device)
+    number = torch.arange(len(frame), device=at.device) - begun
+    index = number[:, None] * CROWD + torch.arange(CROWD, device=at.device)
     index = torch.where(index < counts[frame][:, None], index, number[:, None] * CROWD)
-    index = index + first[frame][:, None]
-    return frame, y[index], x[index]
-
-
-def _assembled(a: Tensor, frames: int, height: int, width: int) -> Tensor:
-    """Put tiles `... (f tiles) p` together to `... f h w`."""
-    across = -(-width // TILE)
-    a = a.unflatten(-2, (frames, -1, across)).unflatten(-1, (TILE, TILE))
-    a = a.movedim(-3, -2).flatten(-2).flatten(-3, -2)  # over-wide
-    return a[..., :height, :width]
+    return frame, at[index + first[frame][:, None]]
 
 
 def _chunk(frames: Frames, height: int, width: int, compiled: bool, buffers: bool) -> GBuffer:
     """Render some frames at once."""
-    count = len(frames)
+    count, rows = len(frames), _padded(height, width)[0] // TILE
     found = cast(frames, _tiles(count, height, width, frames.parts.device), compiled=compiled)
 
     def whole(a: Tensor) -> Tensor:
-        return _assembled(a, count, height, width)
+        return assembled(a, count, rows)[:, :height, :width]
 
-    colour = whole(shown(found, compiled=compiled)).contiguous()
-    part, depth = whole(found.part), whole(found.t)
-    owners = frames.parts[..., OWNER].gather(1, part.clamp_min(0).long().flatten(1)).view_as(part)
-    ground = whole(found.on_floor).long() * FLOOR
-    owner = torch.where(part >= 0, owners.long() + FIRST_OBJECT, ground)
-    _refine(frames, colour, owner, compiled)
+    colour, owner = kernel("develop", 0, compiled, count)(found.light, found.owner, count, rows)
+    _refine(frames, colour, owner, height, width, compiled)
+    depth = whole(found.t)
     normal = torch.zeros((), device=depth.device).expand(*depth.shape, 3)
     facing = normal[..., 0]
     if buffers:
@@ -136,23 +100,28 @@ def _chunk(frames: Frames, height: int, width: int, compiled: bool, buffers: boo
         normal = torch.where(far[..., None], 0.0, normal)
         facing = torch.where(far, 1.0, whole(-dot(found.direction, found.normal)))
     return GBuffer(
-        colour=colour.movedim(0, -1), owner=owner, depth=depth, normal=normal, facing=facing
-    )
+        colour=colour.movedim(0, -1)[:, :height, :width],
+        owner=owner[:, :height, :width].long(), depth=depth, normal=normal, facing=facing,
+    )  # fmt: skip
 
 
 def _refine(
-    frames: Frames, colour: Float[Tensor, "3 f h w"], ids: Int[Tensor, "f h w"], compiled: bool
-) -> None:
-    """Average four samples where one is not enough, in place."""
-    height, width = ids.shape[1:]
-    frame, y, x = _crowds(_unclear(colour, ids, compiled))
+    frames: Frames, colour: Float[Tensor, "3 f h w"], owner: Float[Tensor, "f h w"], height: int,
+    width: int, compiled: bool,
+) -> None:  # fmt: skip
+    """Average four samples where one is not enough, in place; the pictures are padded."""
+    count = len(frames)
+    inside = _inside(height, width, owner.device)
+    unclear = kernel("unclear", 0, compiled, count)(colour, owner, inside)
+    frame, spot = _crowds(unclear, count)
     if not len(frame):
         return
     given = ([width / 2, height / 2, unit(height, width)], SAMPLES, SUN_JITTER)
-    middle, places, suns = (torch.tensor(values, device=y.device) for values in given)
-    rays = kernel("samples", 0, compiled, len(frame))(y, x, middle, places, suns)
+    middle, places, suns = (torch.tensor(values, device=spot.device) for values in given)
+    pixel, *rays = kernel("samples", 0, compiled, len(frame))(
+        spot, frame, middle, places, suns, *(n // TILE for n in owner.shape[1:])
+    )
     found = cast(frames, Rays(frame, *rays), compiled=compiled)
-    pixel = (frame[:, None] * height + y) * width + x
     flat = colour.flatten(1)
     kernel("blend", 0, compiled, len(frame))(found.light, pixel, (flat[0], flat[1], flat[2]))
 
@@ -162,7 +131,8 @@ def seen_parts(frames: Frames, height: int, width: int) -> Int[Tensor, "f h w"]:
     """Return the index of the primitive that each pixel shows, -1 for floor and sky."""
     count = len(frames)
     found = first_hits(frames, _tiles(count, height, width, frames.parts.device))
-    return _assembled(found, count, height, width).long()
+    whole = assembled(found, count, _padded(height, width)[0] // TILE)
+    return whole[:, :height, :width].long()
 
 
 @torch.no_grad()
