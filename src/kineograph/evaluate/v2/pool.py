@@ -131,10 +131,14 @@ def read_shard(path: Path) -> Shard:
 
 
 def make_pool(
-    folder: Path, clips: int, say: Callable[[str], None], *, workers: int = 2
+    folder: Path, clips: int, say: Callable[[str], None], *, skip: int = 0, workers: int = 2
 ) -> list[Shard]:
-    """Render the training clips, a shard at a time; shards that are there are not made again."""
-    numbers: Sequence[int] = range(-(-clips // SHARD))
+    """Render the training clips, a shard at a time; shards that are there are not made again.
+
+    The first `skip` of all clips are left out.
+    """
+    first = skip // SHARD
+    numbers: Sequence[int] = range(first, first + -(-clips // SHARD))
     paths = []
     with ProcessPoolExecutor(workers) as pool:
         for path in pool.map(partial(make_shard, folder), numbers):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 
@@ -63,6 +63,7 @@ class JudgeRecipe:
     """How the judges are trained; steps of 24 frames, 96 crops, 24 clips, 48 frames, 24 objects."""
 
     clips: int = 6000
+    skip: int = 0  # clips that are left out before the first
     pixel_steps: int = 8000
     crop_steps: int = 4000
     scene_steps: int = 3500
@@ -72,6 +73,11 @@ class JudgeRecipe:
     lr: float = 3e-3
     weight_decay: float = 0.02
     seed: int = 5
+
+    def shorter(self, share: float) -> JudgeRecipe:
+        """Return the recipe with a share of its steps, 250 a network at least."""
+        steps = {f"{name}_steps": getattr(self, f"{name}_steps") for name in NETWORKS}
+        return replace(self, **{key: max(250, round(n * share)) for key, n in steps.items()})
 
 
 def scene_labels(scene: Scene) -> list[int]:
@@ -334,7 +340,7 @@ def train(
             fitter.take(name, net)
     else:
         given = None if start is None else load_judges(start)[0]  # before anything is rendered
-        pool = make_pool(folder, recipe.clips, say)
+        pool = make_pool(folder, recipe.clips, say, skip=recipe.skip)
         judges = Trainer(recipe, pool, folder, say, given).run(only)
         if only is not None:
             return
@@ -354,8 +360,14 @@ def main() -> None:
     parser.add_argument("--judges", type=Path, default=default_path(), help="file to write")
     parser.add_argument("--only", choices=NETWORKS, help="train this one and stop")
     parser.add_argument("--start", type=Path, help="judges to go on from; from nothing if unsaid")
+    recipe = JudgeRecipe()
+    parser.add_argument("--clips", type=int, default=recipe.clips, help="clips to train on")
+    parser.add_argument("--skip", type=int, default=0, help="clips to leave out before these")
+    parser.add_argument("--share", type=float, default=1.0, help="share of the recipe's steps")
+    parser.add_argument("--lr", type=float, default=recipe.lr, help="learning rate at its highest")
     args = parser.parse_args()
-    train(JudgeRecipe(), args.out, args.judges, args.only, args.start)
+    recipe = replace(recipe, clips=args.clips, skip=args.skip, lr=args.lr).shorter(args.share)
+    train(recipe, args.out, args.judges, args.only, args.start)
 
 
 if __name__ == "__main__":
