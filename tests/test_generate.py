@@ -19,7 +19,7 @@ from kineograph.errors import RequestError
 from kineograph.flow.path import add_noise
 from kineograph.flow.sigmas import make_sigmas
 from kineograph.flow.solvers import load_state, save_state
-from kineograph.generate import generate
+from kineograph.generate import generate, steps_done
 from kineograph.inputs import first_frames, last_frames
 from kineograph.media.image import fit_image, read_image
 from kineograph.media.video import open_writer
@@ -80,8 +80,14 @@ def test_frames_come_as_a_stream(tiny):
     assert [len(chunk) for chunk in generate(tiny, asked(num_frames=9, steps=1))] == [1, 4, 4]
 
 
-def test_the_same_request_gives_the_same_bits(tiny):
-    assert np.array_equal(frames_of(tiny, asked()), frames_of(load("tiny"), asked()))
+def test_the_same_request_gives_the_same_bits(plain):
+    assert np.array_equal(plain, frames_of(load("tiny"), asked()))
+
+
+@pytest.fixture(scope="module")
+def plain(tiny):
+    """The frames of a request without anything special."""
+    return frames_of(tiny, asked())
 
 
 @pytest.mark.parametrize(
@@ -95,13 +101,13 @@ def test_the_same_request_gives_the_same_bits(tiny):
         {"solver": "heun"},
     ],
 )
-def test_everything_that_is_asked_reaches_the_frames(tiny, change):
-    assert not np.array_equal(frames_of(tiny, asked()), frames_of(tiny, asked(**change)))
+def test_everything_that_is_asked_reaches_the_frames(tiny, plain, change):
+    assert not np.array_equal(plain, frames_of(tiny, asked(**change)))
 
 
-def test_the_prompt_reaches_the_frames(tiny):
+def test_the_prompt_reaches_the_frames(tiny, plain):
     other = replace(asked(), prompt="a blue cube falls")
-    assert not np.array_equal(frames_of(tiny, asked()), frames_of(tiny, other))
+    assert not np.array_equal(plain, frames_of(tiny, other))
 
 
 def test_without_guidance_the_negative_prompt_does_nothing(tiny):
@@ -156,7 +162,7 @@ def test_resumed_in_another_process_it_ends_in_the_same_bits(tiny, tmp_path, run
     assert np.array_equal(np.load(tmp_path / "frames.npy"), frames)
 
 
-def test_a_first_image_is_kept_to_the_bit_and_opens_the_clip(tiny, tmp_path):
+def test_a_first_image_is_kept_to_the_bit_and_opens_the_clip(tiny, plain, tmp_path):
     path = picture(tmp_path / "a.png", 40)
     request = asked(image=path)
     still = fit_image(read_image(path), 64, 64)
@@ -167,7 +173,7 @@ def test_a_first_image_is_kept_to_the_bit_and_opens_the_clip(tiny, tmp_path):
     assert not torch.equal(states[0].x[:, :, 1:], states[-1].x[:, :, 1:])
     (first,) = decoding.deliver(tiny, decoding.decode(tiny, latent), 4)
     assert np.array_equal(frames[:1], decoding.to_frames(first, 256, 256))
-    assert not np.array_equal(frames, frames_of(tiny, asked()))
+    assert not np.array_equal(frames, plain)
 
 
 def test_a_last_image_is_the_end_of_a_clip_of_itself(tiny, tmp_path):
@@ -290,8 +296,9 @@ def test_at_the_least_strength_a_video_stays_close_to_itself(tiny, tmp_path):
         frames = frames_of(tiny, asked(video=path, strength=strength, steps=40))
         return np.abs(frames - itself).mean()
 
-    assert off(0.05) < 3
-    assert off(0.05) < off(0.4) / 4 < off(1.0) / 4
+    least = off(0.05)
+    assert least < 3
+    assert least < off(0.4) / 4 < off(1.0) / 4
 
 
 def test_with_few_steps_the_last_is_always_taken(tiny, tmp_path):
@@ -340,6 +347,8 @@ def test_a_loop_leads_from_its_end_to_its_beginning(tiny):
     states, frames = states_of(tiny, request)
     whole = replace(request, loop=None, num_frames=17)
     first, shown = states_of(tiny, whole)
+    assert torch.equal(states[request.steps].x, first[-1].x)
+    states = states[request.steps + 1 :]  # of the part that leads back
     clip = torch.cat(list(decoding.decode(tiny, first[-1].x)), 2)[0]
     # Of the first part 14 frames are kept. The last nine go before the bridge, frames 1 to 8
     # come after it, and frame 0 is where it ends.
@@ -357,6 +366,19 @@ def test_a_loop_leads_from_its_end_to_its_beginning(tiny):
     for i in range(4, 9):
         faded = shown[5 + i] + (back[i] - shown[5 + i].astype(float)) * (i + 1) / 10
         assert np.abs(frames[5 + i] - faded).max() <= 0.51
+
+
+def test_a_loop_goes_on_from_any_state_of_both_its_parts(tiny, tmp_path):
+    request = asked(num_frames=17, loop=True, steps=2)
+    states, frames = states_of(tiny, request)
+    assert [steps_done(request, state) for state in states] == [0, 1, 2, 2, 3, 4]
+    assert request.all_steps == 4
+    for state in states[1:5]:
+        save_state(state, tmp_path / "state.safetensors")
+        resumed, after = load_state(tmp_path / "state.safetensors"), []
+        again = frames_of(tiny, request, state=resumed, on_step=after.append)
+        assert steps_done(request, after[0]) == steps_done(request, state)
+        assert np.array_equal(again, frames)
 
 
 def test_a_loop_may_begin_with_a_picture(tiny, tmp_path):
@@ -427,10 +449,10 @@ def test_numbers_reach_the_frames(steered):
         assert not np.array_equal(frames_of(steered, steered_by(**changes)), plain)
 
 
-def test_low_precision_is_close_and_stays_inside(tiny):
+def test_low_precision_is_close_and_stays_inside(plain):
     rough = frames_of(load("tiny", dtype=torch.bfloat16), asked()).astype(int)
     assert not torch.is_autocast_enabled("cpu")
-    assert 0 < np.abs(rough - frames_of(tiny, asked())).mean() < 8
+    assert 0 < np.abs(rough - plain).mean() < 8
 
 
 def test_without_the_upsamplers_file_the_clip_is_enlarged(tiny):
@@ -530,6 +552,7 @@ def test_a_loop_at_twice_the_rate_has_twice_the_frames(finer, frames):
 def test_a_loop_at_twice_the_rate_leads_from_its_end_to_its_beginning(finer):
     request = asked_finer(num_frames=21, loop=True)
     states, frames = states_of(finer, request)
+    assert len(frames) == request.delivered_frames
     _, shown = states_of(finer, replace(request, loop=None, num_frames=17))
     back = np.concatenate(list(decoding.frames_of(finer, request, states[-1].x)))
     assert (len(frames), len(shown), len(back)) == (42, 33, 49)

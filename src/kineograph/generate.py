@@ -33,7 +33,9 @@ from kineograph.nn.embed import SIGMA_SCALE
 from kineograph.pipeline import Pipeline
 from kineograph.request import ResolvedRequest
 from kineograph.spec import ModelSpec, size_of
-from kineograph.ways import AFTER_LATENTS, BEFORE_LATENTS, LOOP_LATENTS
+from kineograph.ways import AFTER_LATENTS, BEFORE_LATENTS, loop_parts
+
+FIRST_PART = "first_part"  # as what a loop's second part remembers the latent of its first
 
 
 def generate(
@@ -46,7 +48,8 @@ def generate(
     """Yield the frames of one clip, a few at a time.
 
     `on_step` sees the state before the first step and after every evaluation; any of them,
-    given back as `state` here or in another process, leads to the same frames.
+    given back as `state` here or in another process, leads to the same frames. `steps_done`
+    tells how far one is.
 
     Raises:
         RequestError: a prompt has too many tokens, or a picture or a video cannot be read.
@@ -59,6 +62,11 @@ def generate(
         state = begin(pipeline, request, conditioning)
     state = denoise(pipeline, request, conditioning, negative, state, on_step)
     yield from frames_of(pipeline, request, state.x)
+
+
+def steps_done(request: ResolvedRequest, state: SamplerState) -> int:
+    """Return how many of all steps (`request.all_steps`) of a clip lie behind a state."""
+    return state.index + (request.steps if FIRST_PART in state.memory else 0)
 
 
 def denoise(
@@ -119,22 +127,27 @@ def looped(
     """Yield a clip that leads back to its own beginning.
 
     Most of it is a clip like any other. The rest lies between its end and its beginning, and is
-    made with both in sight; `state` and `on_step` are of this second part, since the first
-    comes out the same again. At both seams the two show the same frames, and fade.
+    made with both in sight; the states of this second part remember the first one's latent. At
+    both seams the two show the same frames, and fade.
     """
     stride = pipeline.spec.vae.temporal_stride
     lead, tail = 1 + stride * (BEFORE_LATENTS - 1), stride * AFTER_LATENTS
-    bridge = stride * LOOP_LATENTS
+    made, way_back = loop_parts(request.num_frames, stride)
+    bridge = way_back - lead - tail
     # The bridge's last frame is the clip's first again and does not count: one more is kept of
     # the first part, and the others that its last latent frame stands for are left out.
     kept = request.num_frames - bridge + 1
-    first = replace(request, loop=None, num_frames=kept + stride - 1)
+    first = replace(request, loop=None, num_frames=made)
     conditioning, negative = condition(pipeline, first)
-    done = denoise(
-        pipeline, first, conditioning, negative, begin(pipeline, first, conditioning)
-    )
-    video = torch.cat(list(decode(pipeline, done.x)), 2)[0]
-    second = replace(request, loop=None, image=None, num_frames=lead + bridge + tail)
+    latent = None if state is None else state.memory.get(FIRST_PART)
+    if latent is None:
+        if state is None:
+            state = begin(pipeline, first, conditioning)
+        latent = denoise(pipeline, first, conditioning, negative, state, on_step).x
+        state = None
+    latent = latent.to(pipeline.device)
+    video = torch.cat(list(decode(pipeline, latent)), 2)[0]
+    second = replace(request, loop=None, image=None, num_frames=way_back)
     known, mask = nothing_known(pipeline, second)
     known[:, :, :BEFORE_LATENTS] = encode_video(pipeline, video[:, kept - lead : kept])
     known[:, :, -AFTER_LATENTS:] = encode_video(pipeline, video[:, : 1 + tail])[:, :, 1:]
@@ -142,9 +155,10 @@ def looped(
     conditioning = replace(conditioning, known=known, known_mask=mask)
     if state is None:
         state = begin(pipeline, second, conditioning)
+        state = replace(state, memory={FIRST_PART: latent})
     state = denoise(pipeline, second, conditioning, negative, state, on_step)
     back = list(_singly(frames_of(pipeline, second, state.x)))
-    begun = islice(_singly(frames_of(pipeline, first, done.x)), request.delivered(kept))
+    begun = islice(_singly(frames_of(pipeline, first, latent)), request.delivered(kept))
     home = request.times_fps * (lead + bridge - 1)  # where in `back` the clip begins again
     body = join(back[home:], begun, request.delivered(1 + tail))
     for frame in join(body, back[:home], request.delivered(lead)):

@@ -22,7 +22,7 @@ from numpy import ndarray
 
 from kineograph.errors import RequestError
 from kineograph.flow.solvers import SamplerState
-from kineograph.generate import generate
+from kineograph.generate import generate, steps_done
 from kineograph.inputs import check_inputs, fitted, join
 from kineograph.media.image import read_image
 from kineograph.media.output import check_output
@@ -266,7 +266,7 @@ def _refuse_early(clip: ResolvedRequest, spec: ModelSpec) -> None:
     check_output(
         clip.output,
         clip.format,
-        num_frames=clip.delivered(clip.num_frames),
+        num_frames=clip.delivered_frames,
         height=clip.out_height,
         width=clip.out_width,
         fps=clip.delivered_fps,
@@ -304,7 +304,7 @@ def _make(
     if team is not None:
         partial = team.share(partial)
     if partial is not None:
-        where = f"going on after step {partial.state.index} of {clip.steps}"
+        where = f"going on after step {steps_done(clip, partial.state)} of {clip.all_steps}"
         on_event(Event("resume", message=where))
         warnings += differences(partial.made_on, made_on)
     for warning in warnings:
@@ -322,7 +322,7 @@ def _make(
         if writes:
             keeper.keep(state)
         work.on_state(state)
-        on_event(Event("denoise", state.index, clip.steps))
+        on_event(Event("denoise", steps_done(clip, state), clip.all_steps))
 
     on_event(Event("condition"))
     try:
@@ -393,8 +393,8 @@ def _write(
 ) -> None:
     """Write frames as they come; the file appears complete or not at all."""
     # How many frames a neighbour has is known when it has been read.
-    alone = clip.before is None and clip.after is None and not clip.loop
-    total = clip.delivered(clip.num_frames) if alone else 0
+    alone = clip.before is None and clip.after is None
+    total = clip.delivered_frames if alone else 0
     with open_writer(
         clip.output, clip.delivered_fps, clip.out_width, clip.out_height, clip.format,
         repeatable=repeatable,

@@ -251,6 +251,17 @@ class ResolvedRequest:
         """How many times as many frames a second are delivered as the model makes."""
         return self.delivered_fps // self.fps
 
+    @property
+    def all_steps(self) -> int:
+        """The steps of a clip from beginning to end: a loop is made in two parts."""
+        return self.steps * (2 if self.loop else 1)
+
+    @property
+    def delivered_frames(self) -> int:
+        """The frames of the file; in a loop those between the last and the first count, too."""
+        whole = self.times_fps * self.num_frames
+        return whole if self.loop else self.delivered(self.num_frames)
+
     def delivered(self, num_frames: int) -> int:
         """Return how many frames are delivered of some that the model makes in a row."""
         return self.times_fps * (num_frames - 1) + 1

@@ -17,6 +17,7 @@ from kineograph.request import GenerationRequest, ResolvedRequest
 from kineograph.resolving import resolve
 from kineograph.serve.tables import settings
 from kineograph.spec import DiTConfig, ModelSpec, size_of
+from kineograph.ways import loop_parts
 
 GUESS = 1e11  # operations a second before anything was measured: a small CPU
 DECODE = 30_000.0  # operations a pixel of the output, about what a VAE decoder and upsampler do
@@ -25,12 +26,20 @@ LEARNING = 0.2  # the weight of the newest video
 
 def operations(clip: ResolvedRequest, spec: ModelSpec) -> float:
     """Return about how many floating-point operations a clip takes."""
-    dit, tokens, weights = spec.dit, _tokens(clip, spec), _weights(spec.dit)
-    attention = dit.num_layers * 2 * dit.dim * tokens
-    branches = 1 if clip.guidance_scale == 1 else 2
-    denoise = 2.0 * tokens * (weights + attention) * branches * clip.steps
-    frames = clip.delivered(clip.num_frames)
+    parts: tuple[int, ...] = (clip.num_frames,)
+    if clip.loop:
+        parts = loop_parts(clip.num_frames, spec.vae.temporal_stride)
+    frames = sum(map(clip.delivered, parts))
+    denoise = sum(_denoise(clip, spec, part) for part in parts)
     return denoise + DECODE * frames * clip.out_height * clip.out_width
+
+
+def _denoise(clip: ResolvedRequest, spec: ModelSpec, num_frames: int) -> float:
+    """Return the operations of all steps of so many frames."""
+    tokens, weights = _tokens(clip, spec, num_frames), _weights(spec.dit)
+    attention = spec.dit.num_layers * 2 * spec.dit.dim * tokens
+    branches = 1 if clip.guidance_scale == 1 else 2
+    return 2.0 * tokens * (weights + attention) * branches * clip.steps
 
 
 def seconds(connection: Connection, model: str, work: float) -> float:
@@ -81,13 +90,13 @@ def _needed(spec: ModelSpec) -> dict[str, Any]:
 def memory(clip: ResolvedRequest, spec: ModelSpec) -> int:
     """Return about how many bytes a clip takes: weights of 2 bytes, and what is computed on."""
     dit = spec.dit
-    activations = _tokens(clip, spec) * (8 * dit.dim + 2 * dit.ffn_dim)
+    activations = _tokens(clip, spec, clip.num_frames) * (8 * dit.dim + 2 * dit.ffn_dim)
     frames = 4 * 3 * clip.out_height * clip.out_width * 16
     return int(2 * (_weights(dit) + activations) + frames)
 
 
-def _tokens(clip: ResolvedRequest, spec: ModelSpec) -> int:
-    return spec.dit.tokens(spec.latent_shape(size_of(clip), clip.num_frames))
+def _tokens(clip: ResolvedRequest, spec: ModelSpec, num_frames: int) -> int:
+    return spec.dit.tokens(spec.latent_shape(size_of(clip), num_frames))
 
 
 def _weights(dit: DiTConfig) -> int:
