@@ -32,6 +32,9 @@ CHECK = beartype(
     )
 )  # fmt: skip
 PLAIN = {"int", "float", "str", "bool", "bytes", "None"}
+# Formulas that are run on symbols as well (world/v2/emit.py), and what stands for numbers there.
+FORMULAS = tuple(f"world/v2/{name}.py" for name in ("kernels", "look", "trace"))
+SYMBOLS = {"Tensor", "Vec", "Hit"}
 THEIRS = jaxtyping.jaxtyped
 
 
@@ -68,7 +71,8 @@ def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
     hints = getattr(function, "__annotations__", None)
     if not hints:
         return function
-    unknown = _names_of_checkers(function.__globals__["__file__"])
+    path = function.__globals__["__file__"]
+    unknown = _names_of_checkers(path) | (SYMBOLS if path.endswith(FORMULAS) else set())
     function.__annotations__ = {
         name: Any if isinstance(hint, str) and unknown & set(WORD.findall(hint)) else hint
         for name, hint in hints.items()

@@ -25,6 +25,7 @@ from kineograph.evaluate.v2.seen import SIDE, TIMES, colour_class
 from kineograph.media.files import PendingFile, write_json
 from kineograph.world.gbuffer import FIRST_OBJECT
 from kineograph.world.styles import stylise
+from kineograph.world.v2 import native
 from kineograph.world.v2.draw import draw_scene, picture_size
 from kineograph.world.v2.film import filmed
 from kineograph.world.v2.play import Play
@@ -56,7 +57,7 @@ def judge_scene(seed: int, aspect_ratio: str = "1:1") -> tuple[Scene, Play]:
 def look(play: Play) -> tuple[Tensor, Tensor]:
     """Return a clip as judges see it: `t h w 3` and, `t h w`, 1 + the object of each pixel."""
     height, width = picture_size(play.scene.aspect_ratio, SIDE)
-    buffer = filmed(play, TIMES, height, width)
+    buffer = filmed(play, TIMES, height, width, compiled=native.available())
     shown = (stylise(buffer, play.scene.style) * 255 + 0.5).to(torch.uint8)
     return shown, (buffer.owner - FIRST_OBJECT + 1).clamp_min(0).to(torch.uint8)
 

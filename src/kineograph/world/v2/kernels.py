@@ -26,8 +26,13 @@ from kineograph.world.v2.scene import FLOORS
 from kineograph.world.v2.trace import FAR, MEET, Vec, apply, apply_transposed, dot
 
 TILE = 16  # pixels, side of a block
+# Where in a pixel its four samples lie: no two in a row or column.
+SAMPLES = ((0.375, 0.125), (0.875, 0.375), (0.125, 0.625), (0.625, 0.875))
+# The sun is a disc: each of the four sees one part of it.
+SUN_JITTER = ((-0.035, -0.012), (0.012, -0.035), (0.035, 0.012), (-0.012, 0.035))
 # Pixels whose neighbour differs by more, of 1, get all four samples.
 CONTRAST = 0.06
+CROWD = 32  # pixels of a block of those
 NOTHING = -1.0  # index of the primitive where none is met
 SHADOW_REACH = 45.0  # m; beyond, the floor is drawn without shadows
 SUN_REACH = 0.036  # how far at most a part of the sun is from its middle, in x and in z
@@ -295,6 +300,21 @@ def _sky(blocks: Tensor, d: Vec, frame: Tensor, light: Vec) -> None:
     put(light, blocks, look.sky(rows(d, blocks), row(frame, blocks)))
 
 
+def thing_light(
+    normal: Vec, d: Vec, t: Tensor, point: Vec, lit: Tensor, open_: Tensor, part: Tensor,
+    numbers: Tensor,
+) -> Vec:  # fmt: skip
+    """Return the light from points of primitives."""
+    centre = _columns(part, CENTRE)
+    local = apply(
+        part[:, MATRIX:CENTRE], (point[0] - centre[0], point[1] - centre[1], point[2] - centre[2])
+    )
+    return look.thing(
+        normal, d, t, local, _columns(part, COLOUR), _columns(part, SECOND),
+        part[:, MATERIAL : MATERIAL + 1], lit, open_, numbers,
+    )  # fmt: skip
+
+
 def _thing(
     at: Tensor, index: Tensor, frame: Tensor, normal: Vec, d: Vec, t: Tensor, point: Vec,
     lit: Tensor, open_: Tensor, parts: Tensor, lights: Tensor, light: Vec, owner: Tensor,
@@ -310,26 +330,13 @@ def _thing(
     def each(v: Vec) -> Vec:
         return here(v[0]), here(v[1]), here(v[2])
 
-    r = [parts[:, i].index_select(0, index)[:, None] for i in range(OWNER)]
-    numbers = lights.index_select(0, frame)
-    p = each(point)
-    m, a = r[MATRIX:CENTRE], [p[i] - r[CENTRE + i] for i in range(3)]
-    local = (
-        m[0] * a[0] + m[1] * a[1] + m[2] * a[2],
-        m[3] * a[0] + m[4] * a[1] + m[5] * a[2],
-        m[6] * a[0] + m[7] * a[1] + m[8] * a[2],
+    part, numbers = parts.index_select(0, index), lights.index_select(0, frame)
+    new = thing_light(
+        each(normal), each(d), here(t), each(point), here(lit), here(open_), part, numbers
     )
-    base, second = (
-        (r[COLOUR], r[COLOUR + 1], r[COLOUR + 2]),
-        (r[SECOND], r[SECOND + 1], r[SECOND + 2]),
-    )
-    new = look.thing(
-        each(normal), each(d), here(t), local, base, second, r[MATERIAL], here(lit), here(open_),
-        numbers,
-    )  # fmt: skip
     for kept, value in zip(light, new, strict=True):
         kept.view(-1).index_copy_(0, at, value.squeeze(1))
-    owner.view(-1).index_copy_(0, at, parts[:, OWNER].index_select(0, index) + FIRST_OBJECT)
+    owner.view(-1).index_copy_(0, at, part[:, OWNER] + FIRST_OBJECT)
 
 
 def _ground(

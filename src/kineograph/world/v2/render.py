@@ -1,7 +1,7 @@
 """Frames of scenes: one sample a pixel, and four where neighbours differ; with their G-buffer.
 
-Two back ends over one scene record run the same functions: eager, and fused by `torch.compile`,
-which needs a C++ compiler or a GPU. Letters: f frames, h rows, w columns.
+Two back ends over one scene record run the same functions: eager, and compiled, for a processor
+to C++ (`native.py`), elsewhere by `torch.compile`. Letters: f frames, h rows, w columns.
 """
 
 from __future__ import annotations
@@ -16,20 +16,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kineograph.world.gbuffer import GBuffer
+from kineograph.world.v2 import native
 from kineograph.world.v2.camera import unit
 from kineograph.world.v2.cast import Rays, cast, first_hits
-from kineograph.world.v2.kernels import TILE, assembled, kernel, sun_part
+from kineograph.world.v2.kernels import (
+    CROWD,
+    SAMPLES,
+    SUN_JITTER,
+    TILE,
+    assembled,
+    kernel,
+    sun_part,
+)
 from kineograph.world.v2.pack import Frames
 from kineograph.world.v2.trace import FAR, dot
 
 Array = NDArray[np.float64]
 
 CPU = torch.device("cpu")
-# Where in a pixel its four samples lie: no two in a row or column.
-SAMPLES = ((0.375, 0.125), (0.875, 0.375), (0.125, 0.625), (0.625, 0.875))
-# The sun is a disc: each of the four sees one part of it.
-SUN_JITTER = ((-0.035, -0.012), (0.012, -0.035), (0.035, 0.012), (-0.012, 0.035))
-CROWD = 32  # pixels of a block of those
 CHUNK_SAMPLES = {"cpu": 1 << 19, "cuda": 1 << 24}  # more gain little
 
 
@@ -81,8 +85,19 @@ def _crowds(
     return frame, at[index + first[frame][:, None]]
 
 
+def _native(frames: Frames, height: int, width: int, buffers: bool) -> GBuffer:
+    """Render some frames by one C++ function."""
+    colour, owner, depth, normal = native.render(frames, height, width, buffers=buffers)
+    return GBuffer(
+        colour=colour.movedim(1, -1), owner=owner.long(), depth=depth,
+        normal=normal[:, :3].movedim(1, -1), facing=normal[:, 3],
+    )  # fmt: skip
+
+
 def _chunk(frames: Frames, height: int, width: int, compiled: bool, buffers: bool) -> GBuffer:
     """Render some frames at once."""
+    if compiled and frames.parts.device == CPU and native.available():
+        return _native(frames, height, width, buffers)
     count, rows = len(frames), _padded(height, width)[0] // TILE
     found = cast(frames, _tiles(count, height, width, frames.parts.device), compiled=compiled)
 
