@@ -115,8 +115,8 @@ def table(rows: Rows) -> str:
         + " | n | wanted |",
         "|---|---|" + "---|" * (len(columns) + 2),
     ]  # fmt: skip
-    for motion, keys in OF_MOTION.items():
-        for key in (*keys, "residual", "usable"):
+    for motion in (m for m in OF_MOTION if rows[m, *columns[0]]["usable"]):
+        for key in (*OF_MOTION[motion], "residual", "usable"):
             cells = [rows[motion, *column][key] for column in columns]
             shown = [f"{np.mean(c):.2f}" if key == "usable" and c else cell(c) for c in cells]
             counts = "/".join(str(len(c)) for c in cells)

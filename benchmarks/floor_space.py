@@ -7,8 +7,9 @@ can be measured better. "True" masks are the renderer's; "judge" ones are those 
 judge, as a model's are. "Doctored" clips have true masks of something
 that cannot be: an object vanishes for half a second, comes back elsewhere, or never; trembles by 4
 pixels while the camera moves, turns half as far as it rolls, or hovers 8 pixels above what it
-stands on and sinks to 4 in the course of the clip. Half of the clips of permanence show a ball that
-rolls past behind a cube.
+stands on and sinks to 4 in the course of the clip. When a camera that goes round once is back,
+what stands has moved by 15 cm, or, for PSNR, turned another colour. Half of the clips of permanence
+show a ball that rolls past behind a cube.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import random
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -26,7 +28,7 @@ from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 
 from kineograph.evaluate.egomotion import estimate
-from kineograph.evaluate.orbits import measure_orbit, stays
+from kineograph.evaluate.orbits import closes, measure_loop, measure_orbit, stays
 from kineograph.evaluate.permanence import measure_permanence
 from kineograph.evaluate.rolling import measure_roll, rolls
 from kineograph.evaluate.support import measure_support
@@ -36,11 +38,13 @@ from kineograph.evaluate.v2.measures import stated_masks
 from kineograph.evaluate.v2.pool import distinct
 from kineograph.world.dynamics import about
 from kineograph.world.gbuffer import FIRST_OBJECT
-from kineograph.world.v2.camera import track
-from kineograph.world.v2.draw import draw_scene
+from kineograph.world.v2.camera import Pose, Rates, pose, shots_of, track
+from kineograph.world.v2.draw import draw_scene, play_of
 from kineograph.world.v2.film import filmed, frame_times
 from kineograph.world.v2.layout import places
-from kineograph.world.v2.play import Play
+from kineograph.world.v2.pack import pack
+from kineograph.world.v2.play import Array, Course, Play
+from kineograph.world.v2.render import render_frames
 from kineograph.world.v2.scene import (
     COLOURS,
     DIRECTIONS,
@@ -52,10 +56,13 @@ from kineograph.world.v2.scene import (
     SceneObject,
 )
 from kineograph.world.v2.simulate import simulate
+from kineograph.world.v2.weather import fall
 
 SEED = (1 << 46) + (3 << 31)  # of scenes; training, suites and the judges' own scenes lie below
 SHIFT = 4  # pixels, by which what is doctored is elsewhere
 GONE = FPS // 2  # frames, for which it vanishes
+ROUND = 90.0  # deg/s: once round in 4 s, faster than any move that the world names
+ASTRAY = 0.15  # m, by which what stands has moved when the camera is back
 BEFORE = 0.95  # m, from what rolls past to the middle of what hides it
 Frames = UInt8[ndarray, "t h w 3"]
 Masks = Bool[ndarray, "o t h w"]
@@ -166,6 +173,56 @@ def orbits(seed: int, size: int) -> Told:
         yield f"{kind}: the same, true camera", "true", error
 
 
+def circled(play: Play, times: Array, camera: Pose, size: int) -> tuple[Frames, Masks]:
+    """Return frames and true masks of a scene before a camera of one's own."""
+    rendered = render_frames(pack([play], [times], [camera]), size, size, buffers=False)
+    buffer = fall(rendered, play.scene, times, camera)
+    owner = buffer.owner.numpy()
+    masks = [owner == FIRST_OBJECT + i for i in range(len(play.scene.objects))]
+    return (buffer.colour * 255 + 0.5).to(torch.uint8).numpy(), np.stack(masks)
+
+
+def _astray(place: Course, times: Array) -> Array:
+    """Return where something is, `t 3`, that is not quite where it was."""
+    return place(times) + np.array([ASTRAY, 0.0, 0.0])
+
+
+def loops(seed: int, size: int) -> Told:
+    """Yield how far a camera that goes round sees its first frame again."""
+    scene, play = drawn(seed, 2, lambda s: static(s) and any(stays(s)))
+    still, times = stays(scene), frame_times(scene.seconds)
+    rates = Rates(orbit=ROUND if seed % 2 else -ROUND)
+    stand = next(iter(shots_of(scene)))[2]
+    camera = pose(times, scene.seconds, stand, rates, "")
+    frames, true = circled(play, times, camera, size)
+    end = closes(camera)
+    assert end is not None
+    new = next(c for c in COLOURS if c not in [o.colour for o in scene.objects])
+    pairs = zip(scene.objects, still, strict=True)
+    other = replace(scene, objects=tuple(replace(o, colour=new) if s else o for o, s in pairs))
+    last = slice(end, end + 1)
+    one = pose(times[last], scene.seconds, stand, rates, "")
+    recoloured, moved, elsewhere = frames.copy(), frames.copy(), true.copy()
+    recoloured[last] = circled(play_of(other), times[last], one, size)[0]
+    for piece in (p for p in play.pieces if still[p.thing]):
+        piece.position = partial(_astray, piece.position)
+    moved[last], elsewhere[:, last] = circled(play, times[last], one, size)
+    for column, clip, masks in (
+        ("true", frames, true), ("judge", frames, judged(frames, scene)),
+        ("doctored", moved, elsewhere),
+    ):  # fmt: skip
+        found = measure_loop(clip, masks, camera, still)
+        assert found is not None
+        yield "loop: moved when the camera is back, px", column, found.displacement
+        if column != "doctored":
+            yield "loop: first frame again, PSNR, dB", column, found.psnr
+    changed = measure_loop(recoloured, true, camera, still)
+    assert changed is not None
+    yield "loop: first frame again, PSNR, dB", "doctored", changed.psnr
+    read = closes(estimate(frames, FPS, np.asarray(true.any(0))).camera)
+    yield "loop: the camera that is read comes round", "true", float(read is not None)
+
+
 def rolling(seed: int, size: int) -> Told:
     """Yield by how much what rolls slips."""
     shape = ("ball", "ball", "ring")[seed % 3]
@@ -211,7 +268,11 @@ def support(seed: int, size: int) -> Told:
                 yield "rest: share at rest", column, float(rest.rests)
 
 
-PARTS = {"permanence": permanence, "orbits": orbits, "rolling": rolling, "support": support}
+SHARES = ("rest: share at rest", "loop: the camera that is read comes round")
+PARTS = {
+    "permanence": permanence, "orbits": orbits, "loops": loops, "rolling": rolling,
+    "support": support,
+}  # fmt: skip
 
 
 def cell(values: list[float | None], share: bool) -> str:
@@ -243,7 +304,7 @@ def main() -> None:
             print(f"{part}: {n + 1} of {args.clips}", file=sys.stderr, flush=True)
     print("| measure | true masks | the judge's masks | doctored |\n|---|---|---|---|")
     for name, columns in rows.items():
-        share = name == "rest: share at rest"
+        share = name in SHARES
         print(f"| {name} | {' | '.join(cell(columns[c], share) for c in COLUMNS)} |")
 
 

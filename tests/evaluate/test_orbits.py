@@ -1,15 +1,25 @@
 """What stands still is seen from one place in space; what moves in it is not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from kineograph.errors import RequestError
 from kineograph.evaluate.egomotion import estimate
-from kineograph.evaluate.orbits import measure_orbit, stays, triangulate
+from kineograph.evaluate.orbits import (
+    closes,
+    measure_loop,
+    measure_orbit,
+    stays,
+    triangulate,
+)
 from kineograph.world.gbuffer import FIRST_OBJECT
 from kineograph.world.v2.camera import Rates, Stand, pose, project
 from kineograph.world.v2.draw import play_of
 from kineograph.world.v2.film import filmed, frame_times
+from kineograph.world.v2.pack import pack
+from kineograph.world.v2.render import render_frames
 from kineograph.world.v2.scene import Camera, Relation, Scene, SceneObject, Shot
 
 SIDE, FPS = 128, 6
@@ -121,6 +131,56 @@ def test_a_rendered_orbit_is_read_off_its_pixels():
     for t in range(0, len(TIMES), 2):  # it trembles
         masks[0, t] = np.roll(masks[0, t], 3, axis=1)
     assert measure_orbit(masks, seen, (True, True)).errors[0] > 1.2
+
+
+@pytest.mark.parametrize(
+    ("rates", "frame"),
+    [
+        ({"orbit": 90.0}, 24), ({"orbit": -90.0}, 24), ({"orbit": 120.0}, 18), ({"pan": 90.0}, 24),
+        ({"orbit": 85.0}, None), ({"orbit": 180.0}, 12), ({"orbit": 90.0, "vertical": 0.3}, None),
+        ({"orbit": 90.0, "zoom": 0.1}, None), ({"orbit": 18.0}, None), ({}, None),
+    ],
+)  # fmt: skip
+def test_a_camera_comes_round_after_a_whole_turn(rates, frame):
+    assert closes(camera(**rates)) == frame
+
+
+def circled(scene, times, things=None):
+    """Return frames and masks of a scene before a camera that goes round once in 4 s."""
+    play = play_of(scene)
+    for piece, shift in zip(play.pieces, things or (), strict=False):
+        piece.position = lambda t, at=piece.position, by=shift: at(t) + np.array([by, 0.0, 0.0])
+    seen = pose(times, 4.0, STAND, Rates(orbit=90.0), "")
+    buffer = render_frames(pack([play], [times], [seen]), SIDE, SIDE)
+    masks = np.stack([buffer.owner.numpy() == FIRST_OBJECT + i for i in (0, 1)])
+    return (buffer.colour.numpy() * 255 + 0.5).astype(np.uint8), masks, seen
+
+
+def test_a_whole_turn_shows_the_first_frame_again():
+    scene = Scene(6, (BALL, STANDS), "checkered", "noon")
+    times = np.array([0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0])
+    frames, masks, seen = circled(scene, times)
+    found = measure_loop(frames, masks, seen, (True, True))
+    assert found.frame == 8
+    assert found.psnr > 40
+    assert found.displacement < 0.1
+    end = times[-1:]
+    moved, recoloured = frames.copy(), frames.copy()
+    elsewhere = masks.copy()
+    moved[-1:], elsewhere[:, -1:], _ = circled(scene, end, (0.0, 0.15))
+    green = replace(scene, objects=(BALL, replace(STANDS, colour="green")))
+    recoloured[-1:] = circled(green, end)[0]
+    gone = measure_loop(moved, elsewhere, seen, (True, True))
+    assert gone.psnr < 30
+    assert gone.displacement > 1
+    assert measure_loop(recoloured, masks, seen, (True, True)).psnr < 30
+    away = measure_loop(moved, elsewhere, seen, (True, False))  # it may go
+    assert away.psnr > gone.psnr + 3
+    assert away.displacement is None  # the ball is cut by the edge
+    half = pose(times, 4.0, STAND, Rates(orbit=45.0), "")
+    assert measure_loop(frames, masks, half, (True, True)) is None
+    with pytest.raises(RequestError, match="8 frames; masks have 9"):
+        measure_loop(frames[1:], masks, seen, (True, True))
 
 
 def test_what_cannot_be_measured_is_refused():

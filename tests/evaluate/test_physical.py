@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -36,17 +38,20 @@ def scene_of(motion):
     return Scene(3, (THINGS[motion], *others), "grassy", "noon")
 
 
+def disc(view, way):
+    """Return masks of what goes a way, drawn as the disc that a ball looks like."""
+    pixel = np.arange(SIDE) + 0.5
+    middle, area = view.seen(way)
+    away = np.hypot(pixel - middle[:, 0, None, None], pixel[:, None] - middle[:, 1, None, None])
+    return np.clip(np.sqrt(area / np.pi)[:, None, None] - away + 0.5, 0, 1).astype(np.float32)
+
+
 def discs(scene, fps=FPS):
     """Return masks of the objects, drawn as the discs that balls look like."""
-    play, masks = play_of(scene), []
+    play = play_of(scene)
     times = np.arange(round(scene.seconds * fps) + 1) / fps
-    pixel = np.arange(SIDE) + 0.5
-    for piece in (p for p in play.pieces if p.shape != "rod"):
-        middle, area = known_view(play, piece, SIDE, SIDE).seen(piece.position(times))
-        x, y = middle[:, 0, None, None], middle[:, 1, None, None]
-        away = np.hypot(pixel - x, pixel[:, None] - y)
-        masks.append(np.clip(np.sqrt(area / np.pi)[:, None, None] - away + 0.5, 0, 1))
-    return np.stack(masks).astype(np.float32)
+    pieces = [piece for piece in play.pieces if piece.shape != "rod"]
+    return np.stack([disc(known_view(play, p, SIDE, SIDE), p.position(times)) for p in pieces])
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +125,48 @@ def test_a_clip_that_runs_backwards_is_wrong(clips, motion, names):
     found = measure_physics(scene_of(motion), clips[motion][:, ::-1], FPS, camera_known=True)
     for name in names:
         assert found[name] > 3 * LIMITS[name], (name, found)
+
+
+def test_what_is_struck_and_stays_loses_momentum(clips):
+    masks = clips["collide"].copy()
+    masks[1] = masks[1, 0]
+    found = measure_physics(scene_of("collide"), masks, FPS, camera_known=True)
+    assert found["momentum"] > 0.3
+
+
+def test_what_passes_through_another_is_wrong(clips):
+    masks, play = clips["collide"].copy(), play_of(scene_of("collide"))
+    piece, t = play.pieces[0], np.arange(masks.shape[1]) / FPS
+    way = np.repeat(piece.position(np.zeros(1)), len(t), 0)
+    way[:, 0] += play.truth[0]["speed"] * t - 0.5 * ROLLING * GRAVITY * t * t
+    masks[0], masks[1] = disc(known_view(play, piece, SIDE, SIDE), way), masks[1, 0]
+    found = measure_physics(scene_of("collide"), masks, FPS, camera_known=True)
+    assert found["restitution"] > 1
+    assert found["contact_ms"] is None or found["contact_ms"] > 50
+
+
+def test_holes_in_masks_hardly_count(clips):
+    masks = clips["collide"].copy()
+    piece, times = play_of(scene_of("collide")).pieces[0], np.arange(masks.shape[1]) / FPS
+    view = known_view(play_of(scene_of("collide")), piece, SIDE, SIDE)
+    column, row = np.round(view.project(piece.position(times))).astype(int).T
+    for t in range(masks.shape[1]):
+        if column[t] < SIDE - 12:
+            deep = 0.7 * np.sin(0.25 * t) ** 2
+            masks[0, t, row[t] - 5 : row[t] + 5, column[t] + 1 : column[t] + 7] *= 1 - deep
+    found = measure_physics(scene_of("collide"), masks, FPS, camera_known=True)
+    for name in ("momentum", "restitution", "contact_ms", "speed"):
+        assert found[name] < LIMITS[name], (name, found)
+
+
+def test_a_heavy_thing_that_hardly_moves_tells_nothing_of_momentum():
+    heavy = SceneObject("ball", "blue", "metal", "large")
+    light = replace(THINGS["collide"], size="small")
+    scene = Scene(3, (light, heavy), "grassy", "noon")
+    found = measure_physics(scene, discs(scene), FPS, camera_known=True)
+    assert found["usable"] == 1
+    assert found["momentum"] is None
+    assert found["restitution"] < LIMITS["restitution"]
 
 
 def test_what_halts_in_the_air_is_wrong(clips):

@@ -1,9 +1,11 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from kineograph.evaluate.trajectories import (
+    doubt_of,
     fit_collision,
     fit_glide,
     fit_swing,
@@ -68,6 +70,53 @@ def test_a_collision_backwards_gains_energy():
     t, ways, _ = collision(24)
     found = fit_collision(t, ways[:, ::-1], (0.035 * GRAVITY,) * 2)
     assert found.restitution > 1.2
+
+
+def test_places_that_are_not_sure_hardly_bend_a_collision():
+    t, ways, met = collision(12)
+    slow, sure = (0.035 * GRAVITY,) * 2, np.ones_like(ways)
+    near = (t > met - 0.4) & (t < met)
+    ways[0, near] += 2 * PIXEL
+    sure[0, near] = 0.02
+    assert fit_collision(t, ways, slow).momentum((1.0, 2.0)) > 0.05
+    found = fit_collision(t, ways, slow, sure)
+    assert found.momentum((1.0, 2.0)) < 0.01
+    assert found.contact == pytest.approx(met, abs=0.004)
+    assert found.residual < 0.005
+
+
+def test_only_what_is_near_a_collision_may_count():
+    t, ways, met = collision(12)
+    slow = (0.035 * GRAVITY,) * 2
+    late = t > met + 0.95
+    ways[0, late] += 0.3 * (t[late] - met - 0.95)
+    whole, found = (fit_collision(t, ways, slow, around=a) for a in (math.inf, 0.9))
+    assert whole.residual > 0.01
+    assert found.residual < 0.002
+    assert found.restitution == pytest.approx(0.7, abs=0.005)
+
+
+@pytest.mark.parametrize("heavy", [1.0, 4.0])
+def test_doubts_are_as_large_as_errors(heavy):
+    masses, slow = (1.0, heavy), (0.035 * GRAVITY,) * 2
+    t, ways, met = collision(12, masses)
+    noise = 0.1 * PIXEL
+    doubt = doubt_of(fit_collision(t, ways, slow), t, masses, slow, 0.7, noise)
+    some = [fit_collision(t, ways + noise_of(ways.shape, seed), slow) for seed in range(40)]
+    for sure, values in (
+        (doubt.momentum, [abs(one.momentum(masses)) for one in some]),
+        (doubt.restitution, [one.restitution - 0.7 for one in some]),
+        (doubt.contact, [one.contact - met for one in some]),
+    ):
+        assert 0.6 < np.sqrt(np.mean(np.square(values))) / sure < 1.5
+    assert doubt.momentum == pytest.approx({1.0: 0.011, 4.0: 0.02}[heavy], rel=0.5)
+
+
+def test_what_does_not_close_in_tells_nothing():
+    t, ways, _ = collision(12)
+    met = fit_collision(t, ways, (0.3, 0.3))
+    stands = replace(met, before=(0.0, 0.0))
+    assert doubt_of(stands, t, (1.0, 1.0), (0.3, 0.3), 0.7, 0.004).momentum == math.inf
 
 
 def test_what_slides_slows_down_and_stands():

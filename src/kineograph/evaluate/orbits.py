@@ -5,6 +5,9 @@ that is nearest to where the middle of an object is seen in all frames is found 
 (bundle adjustment of points alone: Triggs et al. 1999); how far it is seen from there is the
 error. The scale of space does not matter.
 
+A camera that has gone round by a whole turn, and stands and looks as it did at first, shows its
+first frame again: `measure_loop`.
+
 Letters: o objects, t frames, h height, w width.
 """
 
@@ -15,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 from numpy.typing import NDArray
 
@@ -31,6 +34,11 @@ SEEN = 0.25  # of the frames, in which an object must be seen whole
 FEWEST = 5  # frames
 USUAL_DEPTH = 5.25  # m, where the search for a place starts
 ROUNDS = 25
+# A camera is back where it began if it looks and stands as it did by so much: deg; of its
+# farthest way; of its focal length.
+LOOKS, STANDS, ZOOMS = 0.5, 0.02, 0.01
+BESIDE = 2  # pixels around what moves, that do not count
+LEAST = 1 / 255**2 / 12  # squared error that rounding makes
 STAY = frozenset({"still", "spin", "recolour", "stack"})
 
 
@@ -124,6 +132,15 @@ def _parallax(camera: Pose, place: Float[ndarray, "3"]) -> float:
     return math.degrees(math.acos(min(1.0, float((way @ way.T).min()))))
 
 
+def _check(masks: ndarray, camera: Pose, still: Sequence[bool]) -> None:
+    if len(camera.position) != masks.shape[1]:
+        raise RequestError(
+            f"a camera of {len(camera.position)} frames; masks have {masks.shape[1]}"
+        )
+    if len(still) != len(masks):
+        raise RequestError(f"still has {len(still)} entries; there are {len(masks)} objects")
+
+
 def measure_orbit(
     masks: Float[ndarray, "o t h w"] | Bool[ndarray, "o t h w"],
     camera: Pose,
@@ -139,12 +156,7 @@ def measure_orbit(
         RequestError: the camera has not as many poses as masks have frames, or `still` not as
             many entries as there are objects.
     """
-    if len(camera.position) != masks.shape[1]:
-        raise RequestError(
-            f"a camera of {len(camera.position)} frames; masks have {masks.shape[1]}"
-        )
-    if len(still) != len(masks):
-        raise RequestError(f"still has {len(still)} entries; there are {len(masks)} objects")
+    _check(masks, camera, still)
     height, width = masks.shape[2:]
     tracks = [track_masks(mask.astype(np.float32)) for mask in masks]
     clear = clear_of(np.stack([found.masks > 0.5 for found in tracks]))
@@ -165,3 +177,78 @@ def measure_orbit(
         float(np.sqrt(np.concatenate(known).mean())) if known else None,
         tuple(parallax),
     )
+
+
+# --- loops -------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Loop:
+    """How far the frame in which a camera is back where it began is from the first one."""
+
+    frame: int
+    psnr: float
+    """Of the two frames without what moves (dB)."""
+    displacement: float | None
+    """Mean way between them of objects that stand still, in pixels of a picture of 128 x 128.
+
+    None if none is seen in both away from the edge.
+    """
+
+
+def closes(camera: Pose) -> int | None:
+    """Return the first frame in which a camera is back after a whole turn; None if in none is."""
+    heading = np.unwrap(np.arctan2(camera.forward[:, 0], -camera.forward[:, 2]))
+    turned = np.degrees(np.abs(heading - heading[0]))
+    looks = np.degrees(np.arccos(np.clip(camera.forward @ camera.forward[0], -1, 1)))
+    leans = np.degrees(np.arccos(np.clip(camera.up @ camera.up[0], -1, 1)))
+    away = np.linalg.norm(camera.position - camera.position[0], axis=1)
+    zoomed = np.abs(camera.focal / camera.focal[0] - 1)
+    back = (
+        (turned > 360 - 2 * LOOKS)
+        & (np.maximum(looks, leans) <= LOOKS)
+        & (away <= STANDS * away.max())
+        & (zoomed <= ZOOMS)
+    )
+    return int(np.flatnonzero(back)[0]) if back.any() else None
+
+
+def measure_loop(
+    frames: UInt8[ndarray, "_ h w 3"],
+    masks: Float[ndarray, "o t h w"] | Bool[ndarray, "o t h w"],
+    camera: Pose,
+    still: Sequence[bool],
+) -> Loop | None:
+    """Return how far a camera that comes round sees its first frame again; None if it does not.
+
+    `masks`, `camera` and `still` are those of `measure_orbit`; what moves does not count.
+
+    Raises:
+        RequestError: the camera has not as many poses as there are frames and masks, or `still`
+            not as many entries as there are objects.
+    """
+    _check(masks, camera, still)
+    if len(frames) != masks.shape[1]:
+        raise RequestError(f"{len(frames)} frames; masks have {masks.shape[1]}")
+    last = closes(camera)
+    if last is None:
+        return None
+    ends = masks[:, [0, last]] > 0.5
+    moves = ends[~np.array(still, dtype=bool)].any((0, 1))
+    counts = ~_wider(moves, BESIDE)
+    apart = (frames[last].astype(np.float64) - frames[0])[counts] / 255
+    psnr = -10 * math.log10(max(float((apart**2).mean()), LEAST)) if counts.any() else math.nan
+    height, width = masks.shape[2:]
+    ways = []
+    for i in np.flatnonzero(still):
+        a, b = (track_masks(masks[i, k : k + 1].astype(np.float32)) for k in (0, last))
+        if all(one.seen[0] and not one.cut[0] for one in (a, b)):
+            ways.append(math.hypot(a.columns[0] - b.columns[0], a.rows[0] - b.rows[0]))
+    scale = BASE_AREA_SIDE / math.sqrt(height * width)
+    return Loop(last, psnr, float(np.mean(ways)) * scale if ways else None)
+
+
+def _wider(mask: Bool[ndarray, "h w"], by: int) -> Bool[ndarray, "h w"]:
+    """Return a mask with what lies up to some pixels beside it."""
+    height, width = mask.shape
+    wide = np.pad(mask, by)
+    shifts = [(a, b) for a in range(2 * by + 1) for b in range(2 * by + 1)]
+    return np.any([wide[a : a + height, b : b + width] for a, b in shifts], axis=0)

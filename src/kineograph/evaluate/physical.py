@@ -11,6 +11,7 @@ Letters: o objects, t frames, h height, w width.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,13 +21,15 @@ from numpy.typing import NDArray
 
 from kineograph.errors import RequestError
 from kineograph.evaluate.flights import fit_flight
+from kineograph.evaluate.outlines import NOISE, lay
 from kineograph.evaluate.tracking import Track, track_masks
 from kineograph.evaluate.trajectories import (
+    AROUND,
     Collision,
+    doubt_of,
     fit_collision,
     fit_glide,
     fit_swing,
-    slowed,
 )
 from kineograph.evaluate.views import guessed_view, known_view
 from kineograph.world.dynamics import GRAVITY
@@ -61,7 +64,10 @@ OF_MOTION: dict[str, tuple[str, ...]] = {
     "slide": ("friction", "reversal", "speed"),
 }
 ROLLING = 0.004  # deceleration of what rolls, over gravity, as `simulate` has it
-TELLS = 0.1  # m, three pixels: a way that must lie behind a collision for a track to tell of it
+# Standard errors with which a collision tells of momentum and restitution (shares): where metres
+# are known, and where they are guessed and wrong anyway; and of its instant (s). What would be
+# less sure than that is not told.
+TELLS, TELLS_GUESSED, TELLS_WHEN = 0.05, 0.08, 0.010
 SEEN = 0.4  # of the frames of a motion, in which an object must be seen whole
 
 
@@ -87,20 +93,6 @@ def _friction(shape: str) -> float:
     return GRAVITY * (ROLLING if shape in ROLLERS else FRICTION)
 
 
-def _ways(
-    met: Collision, masses: tuple[float, float], friction: tuple[float, float], left: float
-) -> tuple[float, float]:
-    """Return how far bodies part, and how far the struck one gets (m), if they obey the laws.
-
-    What hardly moves when it is struck, being heavy, tells nothing of the momentum that it got.
-    """
-    share = (1 + COLLISION_RESTITUTION) / sum(masses) * (met.before[0] - met.before[1])
-    speeds = (met.before[0] - masses[1] * share, met.before[1] + masses[0] * share)
-    after = np.array([max(left, 0.0)])
-    ways = [float(slowed(after, v, f)[0]) for v, f in zip(speeds, friction, strict=True)]
-    return abs(ways[1] - ways[0]), abs(ways[1])
-
-
 @dataclass(frozen=True)
 class _Seen:
     """Where a piece is in the frames of its motion; NaN where it is not seen whole."""
@@ -108,6 +100,7 @@ class _Seen:
     times: Array  # s, since the motion began
     x: Array  # m
     y: Array
+    sure: Array  # from 0 to 1
 
     @property
     def enough(self) -> bool:
@@ -123,8 +116,10 @@ class _Clip:
         self.play, self.masks, self.known = play_of(scene), masks, camera_known
         self.scene, self.fps = scene, fps
 
-    def follow(self, i: int, span: tuple[float, float]) -> tuple[Track, _Seen]:
-        """Follow an object while it acts."""
+    def follow(
+        self, i: int, span: tuple[float, float], outlined: bool = False
+    ) -> tuple[Track, _Seen]:
+        """Follow an object while it acts, by the middle of its mask or by its outline."""
         times = np.arange(self.masks.shape[1]) / self.fps
         mine = (times >= span[0] - 1e-9) & (times <= span[1] + 1e-9)
         masks = self.masks[i][mine]
@@ -133,6 +128,7 @@ class _Clip:
         found = track_masks(masks)
         x, y = np.full((2, len(found)), np.nan)
         whole = found.whole
+        sure = whole.astype(np.float64)
         if whole.any():
             piece = next(p for p in self.play.pieces if p.thing == i)
             size = masks.shape[1:]
@@ -141,12 +137,16 @@ class _Clip:
                 if self.known
                 else guessed_view(self.play, piece, found)
             )
-            x[whole], y[whole], _ = view.places(found.columns[whole], found.rows[whole]).T
-        return found, _Seen(times[mine] - span[0], x, y)
+            if outlined:
+                places, sure = lay(view, found)
+                x, y, _ = places.T
+            else:
+                x[whole], y[whole], _ = view.places(found.columns[whole], found.rows[whole]).T
+        return found, _Seen(times[mine] - span[0], x, y, sure)
 
     def measure(self, i: int) -> Measures:
         thing, span = self.scene.objects[i], spans(self.scene)[i]
-        found, seen = self.follow(i, (span.start, span.end))
+        found, seen = self.follow(i, (span.start, span.end), thing.motion == "collide")
         nothing: Measures = {"usable": 0.0, "residual": None}
         nothing |= dict.fromkeys(OF_MOTION[thing.motion])
         if not found.moved() or not seen.enough:
@@ -188,27 +188,29 @@ class _Clip:
     def _collide(self, i: int, begun: float, first: _Seen) -> Measures | None:
         partner = self.scene.objects[i].partner
         assert partner is not None
-        _, second = self.follow(partner, (begun, begun + float(first.times[-1])))
-        things = (self.scene.objects[i], self.scene.objects[partner])
+        _, second = self.follow(partner, (begun, begun + float(first.times[-1])), outlined=True)
         if not second.enough:
             return None
+        things = (self.scene.objects[i], self.scene.objects[partner])
+        masses = (mass(things[0]), mass(things[1]))
         slow = (_friction(things[0].shape), _friction(things[1].shape))
-        ways = np.stack([first.x, second.x])
-        met: Collision | None = fit_collision(first.times, ways, slow)
+        ways, sure = np.stack([first.x, second.x]), np.stack([first.sure, second.sure])
+        # friction is as known as metres are
+        around = math.inf if self.known else AROUND
+        met: Collision | None = fit_collision(first.times, ways, slow, sure, around)
         if met is None:
             return None
         truth = self.play.truth[i]
         contact = truth["contact"]
-        masses = (mass(things[0]), mass(things[1]))
-        parted, struck = _ways(met, masses, slow, float(first.times[-1]) - met.contact)
+        doubt = doubt_of(met, first.times, masses, slow, COLLISION_RESTITUTION, NOISE)
+        tells = TELLS if self.known else TELLS_GUESSED
         keeps = abs(met.restitution - COLLISION_RESTITUTION)
+        late = self._only_known(met.contact, None if contact is None else contact - begun, 0.001)
         return {
             "residual": met.residual,
-            "momentum": met.momentum(masses) if struck >= TELLS else None,
-            "restitution": keeps if parted >= TELLS else None,
-            "contact_ms": self._only_known(
-                met.contact, None if contact is None else contact - begun, 0.001
-            ),
+            "momentum": met.momentum(masses) if doubt.momentum <= tells else None,
+            "restitution": keeps if doubt.restitution <= tells else None,
+            "contact_ms": late if doubt.contact <= TELLS_WHEN else None,
             "speed": self._only_known(met.speed, truth["speed"], truth["speed"]),
         }
 

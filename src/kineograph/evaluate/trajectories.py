@@ -28,7 +28,7 @@ FEWEST = 3  # frames of a stretch that is fitted
 NEAR_REST = 0.05  # m/s, below which friction fades: it holds what stands
 STARTS, SHORT = 14, 4  # instants at which a collision is looked for, and rounds for each
 NEARBY = 0.5  # s on either side of it that tell how it may have been
-AROUND = 0.9  # s on either side of a collision that its fit looks at
+AROUND = 1.2  # s on either side of a collision that its fit looks at
 
 
 def solve(misfit: Misfit, start: Array, scale: Array, rounds: int = ROUNDS) -> tuple[Array, float]:
@@ -72,6 +72,7 @@ class Collision:
     before: tuple[float, float]  # m/s, of both just before it
     after: tuple[float, float]
     residual: float  # share of the travel of the first by which the best law misses both tracks
+    weights: Array  # 2 t, of the places that it was read from
 
     @property
     def restitution(self) -> float:
@@ -102,30 +103,45 @@ def _bent(s: Array, place: float, before: float, after: float, friction: float) 
     return place + slowed(early, before, friction) + slowed(late, after, friction)
 
 
-def fit_collision(t: Array, ways: Array, friction: tuple[float, float]) -> Collision | None:
+def _met(t: Array, v: Array, friction: tuple[float, float]) -> Array:
+    """Return the ways `2 t` of two bodies that meet.
+
+    The unknowns are the instant, both places then, and the velocities of the first before it, of
+    the second before it, and of both after it.
+    """
+    both = [_bent(t - v[0], v[1 + i], v[3 + i], v[5 + i], friction[i]) for i in (0, 1)]
+    return np.stack(both)
+
+
+def fit_collision(
+    t: Array, ways: Array, friction: tuple[float, float], sure: Array | None = None,
+    around: float = AROUND,
+) -> Collision | None:  # fmt: skip
     """Fit two bodies that go along x, `2 t`, and meet; None if too little of it is seen.
 
-    `friction` is what slows each of them down (m/s^2).
+    `friction` is what slows each of them down (m/s^2); `sure`, `2 t` from 0 to 1, how far each
+    place is to be trusted; what lies more than `around` (s) from the contact does not count.
     """
-    seen = np.isfinite(ways).all(0)
-    t, ways = t[seen], ways[:, seen]
-    if len(t) < 2 * FEWEST + 1:
+    seen = np.isfinite(ways)
+    weights = np.where(seen, 1.0 if sure is None else sure, 0.0)
+    both = np.flatnonzero(seen.all(0))
+    if len(both) < 2 * FEWEST + 1:
         return None
+    known = np.where(seen, ways, 0.0)
 
-    def misfit(v: Array, near: NDArray[np.bool_]) -> Array:
-        u, y = t[near], ways[:, near]
-        rows = [_bent(u - v[0], v[1 + i], v[3 + i], v[5 + i], friction[i]) - y[i] for i in (0, 1)]
-        return np.concatenate(rows)
+    def misfit(v: Array, weights: Array) -> Array:
+        return np.asarray(((_met(t, v, friction) - known) * weights).ravel())
 
     scale = np.array([0.1, 1, 1, 1, 1, 1, 1.0])
     best: tuple[float, Array] | None = None
-    for at in np.linspace(t[FEWEST - 1], t[-FEWEST], STARTS):
-        sides = [(t < at) & (t >= at - NEARBY), (t >= at) & (t <= at + NEARBY)]
+    u, y = t[both], ways[:, both]
+    for at in np.linspace(u[FEWEST - 1], u[-FEWEST], STARTS):
+        sides = [(u < at) & (u >= at - NEARBY), (u >= at) & (u <= at + NEARBY)]
         if min(side.sum() for side in sides) < 2:
             continue
-        early, late = (np.polyfit(t[side] - at, ways[:, side].T, 1) for side in sides)
+        early, late = (np.polyfit(u[side] - at, y[:, side].T, 1) for side in sides)
         start = np.concatenate([[at], late[1], early[0], late[0]])
-        v, missed = solve(lambda v: misfit(v, np.isfinite(t)), start, scale, SHORT)
+        v, missed = solve(lambda v: misfit(v, weights), start, scale, SHORT)
         if best is None or missed < best[0]:
             best = (missed, v)
     if best is None:
@@ -133,15 +149,59 @@ def fit_collision(t: Array, ways: Array, friction: tuple[float, float]) -> Colli
     v = best[1]
     if abs(v[4]) < NEAR_REST:  # what is struck and seems to creep stood
         v[4] = scale[4] = 0.0
-    near = np.abs(t - v[0]) <= AROUND
-    if near.sum() < 2 * FEWEST + 1:
+    near = weights * (np.abs(t - v[0]) <= around)
+    if ((near > 0).all(0)).sum() < 2 * FEWEST + 1:
         return None
-    v, missed = solve(lambda v: misfit(v, near), v, scale)
+    v, _ = solve(lambda v: misfit(v, near), v, scale)
+    missed = float(np.linalg.norm(misfit(v, near)) / np.linalg.norm(near))
     before, after = ((float(v[i]), float(v[i + 1])) for i in (3, 5))
     # friction took this much since time 0
     speed = float(v[3]) + math.copysign(friction[0] * float(v[0]), v[3])
-    travel = max(float(np.ptp(ways[0])), 1e-9)
-    return Collision(float(v[0]), speed, before, after, missed / travel)
+    travel = max(float(np.ptp(ways[0][seen[0]])), 1e-9)
+    return Collision(float(v[0]), speed, before, after, missed / travel, near)
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """By how much what is read of a collision may be off: standard errors."""
+
+    momentum: float  # share
+    restitution: float
+    contact: float  # s
+
+
+def doubt_of(
+    met: Collision, t: Array, masses: tuple[float, float], friction: tuple[float, float],
+    restitution: float, noise: float,
+) -> Doubt:  # fmt: skip
+    """Return how far a collision that began like one, and went on by the laws, would be told.
+
+    `noise` is how far a place is off that is fully trusted (m), each by itself. What hardly moves
+    when it is struck, being heavy, or soon stands, tells little of the momentum that it got.
+    """
+    first, second = met.before
+    closing, whole = first - second, masses[0] * abs(first) + masses[1] * abs(second)
+    if closing == 0:
+        return Doubt(math.inf, math.inf, math.inf)
+    share = (1 + restitution) / sum(masses) * closing
+    after = (first - masses[1] * share, second + masses[0] * share)
+    v = np.array([met.contact, 0, 0, *met.before, *after])
+    # what nearly stands goes nowhere, whichever way it creeps: steps as wide as creeping is fast
+    steps = np.array([1e-3, 1e-3, 1e-3, *[NEAR_REST] * 4])
+    columns = [
+        (_met(t, v + step, friction) - _met(t, v - step, friction)) * met.weights / (2 * width)
+        for step, width in zip(np.diag(steps), steps, strict=True)
+    ]
+    slope = np.stack([column.ravel() for column in columns], 1)
+    if second == 0:  # known to stand
+        slope[:, 4] = 0
+    errors = noise**2 * np.linalg.pinv(slope.T @ slope + 1e-9 * np.eye(7))
+    if second == 0:
+        errors[4] = errors[:, 4] = 0
+    lost = np.array([0, 0, 0, -masses[0], -masses[1], *masses]) / whole
+    kept = np.array([0, 0, 0, restitution, -restitution, -1, 1]) / closing
+    found = [float(np.sqrt(one @ errors @ one)) for one in (lost, kept, np.eye(7)[0])]
+    return Doubt(*found)
 
 
 # --- rolling and sliding -----------------------------------------------------------------

@@ -88,7 +88,7 @@ class View:
     depth: float  # z of the object's centre, m
     body: Array  # n 3, points of its surface, from its centre (m)
 
-    def _project(self, points: Array) -> Array:
+    def project(self, points: Array) -> Array:
         """Return the column and row `... 2` of points `... 3`."""
         way = points - self.camera.position[0]
         focal = self.camera.focal[0] / unit(self.height, self.width)
@@ -110,7 +110,7 @@ class View:
 
     def seen(self, places: Array) -> tuple[Array, Array]:
         """Return the middle `t 2` and area `t` in pixels of the object at places `t 3`."""
-        middle, area = silhouette(self._project(places[:, None] + self.body))
+        middle, area = silhouette(self.project(places[:, None] + self.body))
         return middle, np.abs(area)
 
     def places(self, columns: Array, rows: Array) -> Array:

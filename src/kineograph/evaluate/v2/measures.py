@@ -31,7 +31,7 @@ from kineograph.world.styles import COLOURLESS
 from kineograph.world.v2.camera import AXIS, shots_of, track
 from kineograph.world.v2.scene import COLOURS, COUNTED, SHOT_SECONDS, Scene
 
-MEASURES_VERSION = 3
+MEASURES_VERSION = 4
 # What every clip of a suite must give, to be usable.
 HELD_TO = ("law, residual",)
 PHYSICS = {  # as `physical.KEYS`; 1 is what must be there
