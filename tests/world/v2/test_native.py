@@ -10,7 +10,7 @@ from kineograph.errors import RequestError
 from kineograph.world.v2 import native
 from kineograph.world.v2.draw import draw_scene
 from kineograph.world.v2.emit import loop
-from kineograph.world.v2.pack import pack
+from kineograph.world.v2.pack import Frames, pack
 from kineograph.world.v2.render import render_frames
 from kineograph.world.v2.scene import FLOORS, SHAPES, Scene, SceneObject
 from kineograph.world.v2.simulate import simulate
@@ -65,6 +65,22 @@ def test_without_buffers_compiled_colours_are_the_same():
     full, bare = (render_frames(frames, 40, 40, compiled=True, buffers=b) for b in (True, False))
     assert torch.equal(full.colour, bare.colour) and torch.equal(full.owner, bare.owner)
     assert full.normal.any() and not bare.normal.any()
+
+
+@compiled
+def test_any_number_of_threads_makes_the_same_frames():
+    frames = pack([draw_scene(41, more="shot")[1]], [np.linspace(0, 3, 5)])
+    threads, found = torch.get_num_threads(), []
+    try:
+        for n in (1, 3, 8):
+            torch.set_num_threads(n)
+            found.append(native.render(frames, 40, 24, buffers=True))
+    finally:
+        torch.set_num_threads(threads)
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+    none = [getattr(frames, name)[:0] for name in frames.__annotations__]
+    assert native.render(Frames(*none), 40, 24, buffers=True)[0].shape == (0, 3, 40, 24)
 
 
 @compiled

@@ -1,4 +1,6 @@
-"""The kernels of the renderer: what is computed for every ray, eager or fused.
+"""The kernels of the renderer: what is computed for every ray.
+
+Run eagerly, under `torch.compile`, or on symbols, which writes them out as C++ (`emit.py`).
 
 Each is a function of whole blocks of rays, branch-free over samples; `kernel` returns one as it
 is or compiled. Where some blocks alone are computed, a kernel takes them from all and puts them

@@ -1,7 +1,7 @@
 """How surfaces look: skies, eight floors, five materials, weather in the air, the film's curve.
 
 Colours are linear light until `film` turns them into what the file shows. Functions are
-branch-free over samples, eager or fused by `torch.compile`; what differs by floor is chosen by
+branch-free over samples, and run on symbols as well (`emit.py`); what differs by floor is chosen by
 the caller, one kernel a floor. Letters: m blocks, p rays of a block; numbers of a frame are `m 1`.
 """
 

@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from importlib import resources
 from pathlib import Path
@@ -237,7 +238,7 @@ def _library() -> Any:  # noqa: ANN401 - what ctypes makes of it
 def render(
     frames: Frames, height: int, width: int, *, buffers: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Render packed frames on the processor.
+    """Render packed frames on the processor, by as many threads as torch has.
 
     Returns colours `f 3 h w`, owners and depths `f h w`, and normals with how they face the
     camera, `f 4 h w`: zeros without `buffers`.
@@ -250,17 +251,32 @@ def render(
     colour = torch.empty(count, 3, height, width)
     owner, depth = torch.empty(2, count, height, width)
     normal = torch.empty(count, 4, height, width) if buffers else None
-    scratch = torch.empty(5 * height * width, dtype=torch.uint8)
-    given = (
-        frames.parts, frames.kind, frames.bound, frames.soft, frames.camera, frames.light,
-        frames.floor,
-    )  # fmt: skip
-    held = [a.contiguous() for a in given]
-    made = [None if a is None else a.data_ptr() for a in (colour, owner, depth, normal, scratch)]
-    call(
-        count, primitives, *(ctypes.c_void_p(a.data_ptr()) for a in held), height, width,
-        ctypes.c_float(unit(height, width)), *map(ctypes.c_void_p, made),
-    )  # fmt: skip
+    given = [
+        a.contiguous() for a in (
+            frames.parts, frames.kind, frames.bound, frames.soft, frames.camera, frames.light,
+            frames.floor,
+        )
+    ]  # fmt: skip
+
+    def some(part: range) -> None:
+        """Render the frames of a part; no two threads write to the same ones."""
+        scratch = torch.empty(5 * height * width, dtype=torch.uint8)
+        at = [ctypes.c_void_p(a[part.start].data_ptr()) for a in given]
+        arrays = (colour, owner, depth, normal)
+        made = [None if a is None else a[part.start].data_ptr() for a in arrays]
+        call(
+            len(part), primitives, *at, height, width, ctypes.c_float(unit(height, width)),
+            *map(ctypes.c_void_p, made), ctypes.c_void_p(scratch.data_ptr()),
+        )  # fmt: skip
+
+    each = -(-count // min(torch.get_num_threads(), count)) if count else 1
+    parts = [range(count)[first : first + each] for first in range(0, count, each)]
+    if len(parts) < 2:
+        for part in parts:
+            some(part)
+    else:
+        with ThreadPoolExecutor(len(parts)) as pool:
+            list(pool.map(some, parts))
     if normal is None:
         normal = torch.zeros(()).expand(count, 4, height, width)
     return colour, owner, depth, normal

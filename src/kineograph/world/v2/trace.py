@@ -2,9 +2,9 @@
 
 A primitive lies in the cube |x|, |y|, |z| <= 1 of its unit space; a matrix takes the world there,
 so that boxes, eggs and tubes of any extents are one case each, and distances along a ray stay
-those of the world. Every function is branch-free over samples: eager, or fused by
-`torch.compile`. Letters: m pairs of a block of rays and a primitive, p rays of a block; numbers
-of a pair are `m 1`, of a ray `m p`.
+those of the world. Every function is branch-free over samples, and run on symbols as well
+(`emit.py`). Letters: m pairs of a block of rays and a primitive, p rays of a block; numbers of a
+pair are `m 1`, of a ray `m p`.
 """
 
 from __future__ import annotations
