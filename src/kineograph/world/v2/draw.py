@@ -209,29 +209,25 @@ def picture_size(aspect_ratio: str, side: int) -> tuple[int, int]:
     return height, width
 
 
-def _only(frames: Frames, owner: int) -> Frames:
-    """Return the frames with the primitives of one object alone."""
-    mine = frames.parts[..., OWNER] == owner
-    return replace(frames, kind=torch.where(mine, frames.kind, -1))
+def _each_alone(frames: Frames, objects: int) -> Frames:
+    """Return the frames as often as there are objects, each time with one of them alone."""
+    owner, none = frames.parts[..., OWNER], torch.full_like(frames.kind, -1)
+    kind = torch.cat([torch.where(owner == i, frames.kind, none) for i in range(objects)])
+    rest = {n: torch.cat([getattr(frames, n)] * objects) for n in frames.__annotations__}
+    return replace(Frames(**rest), kind=kind)
 
 
 def shares_seen(play: Play, times: Array) -> tuple[Array, Array]:
     """Return pixels of 128 x 128 that each object shows `n t`, and the share not hidden."""
-    frames = pack([play], [times])
+    frames, objects = pack([play], [times]), len(play.scene.objects)
     height, width = picture_size(play.scene.aspect_ratio, LOOK_SIDE)
     scale = 128**2 / (height * width)
-    owners = frames.parts[..., OWNER]
-
-    def counts(some: Frames, i: int) -> Array:
-        part = seen_parts(some, height, width)
-        own = owners.gather(1, part.clamp_min(0).flatten(1)).view_as(part)
-        return ((own == i) & (part >= 0)).flatten(1).sum(1).numpy() * scale
-
-    both, alone = [], []
-    for i in range(len(play.scene.objects)):
-        both.append(counts(frames, i))
-        alone.append(counts(_only(frames, i), i))
-    return np.stack(both), np.stack(both) / np.maximum(np.stack(alone), 1e-9)
+    part = seen_parts(frames, height, width)
+    owner = frames.parts[..., OWNER].gather(1, part.clamp_min(0).flatten(1)).view_as(part)
+    shown = [((owner == i) & (part >= 0)).flatten(1).sum(1) for i in range(objects)]
+    both = torch.stack(shown).numpy() * scale
+    alone = (seen_parts(_each_alone(frames, objects), height, width) >= 0).flatten(1).sum(1)
+    return both, both / np.maximum(alone.view(objects, -1).numpy() * scale, 1e-9)
 
 
 def contrast(play: Play, times: Array) -> Array:
@@ -270,6 +266,13 @@ def _whole(play: Play, i: int) -> bool:
 def all_visible(play: Play) -> bool:
     """Return whether each object, and what it does, can be seen in the clip."""
     scene = play.scene
+    for i, thing in enumerate(scene.objects):  # what is told soonest first
+        if thing.count > 1 and not _whole(play, i):
+            return False
+        if thing.motion == "collide":
+            when = play.truth[i].get("contact")
+            if when is None or when > 0.75 * scene.seconds:
+                return False
     times = np.linspace(0, scene.seconds, LOOKS)
     pixels, share = shares_seen(play, times)
     seen = (pixels >= MIN_PIXELS) & (share >= MIN_SHARE)
@@ -279,12 +282,6 @@ def all_visible(play: Play) -> bool:
         # What moves may leave in the end; what stands stays in view.
         if seen[i].mean() < 0.7 or not seen[i, :3].all():
             return False
-        if thing.count > 1 and not _whole(play, i):
-            return False
-        if thing.motion == "collide":
-            when = play.truth[i].get("contact")
-            if when is None or when > 0.75 * scene.seconds:
-                return False
         if thing.direction is not None and thing.motion not in ("topple", "dominoes"):
             piece = next(p for p in play.pieces if p.thing == i)
             x = piece.position(times)
