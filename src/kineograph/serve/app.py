@@ -34,9 +34,9 @@ from kineograph.serve.document import document_of
 from kineograph.serve.http import Api, Problem, invalid_message, problem_of
 from kineograph.serve.listeners import Listeners
 from kineograph.serve.local import LocalOnly
+from kineograph.serve.noting import Noted
 from kineograph.serve.service import Service
 from kineograph.serve.settings import Settings
-from kineograph.serve.watching import Watch
 
 # Threads that wait for the database and for files. Submissions of one account follow each other
 # anyway, and each thread more takes the interpreter's lock from the rest: 4 served the most, on
@@ -75,7 +75,7 @@ def create_app(settings: Settings, database: Database) -> FastAPI:
     app.include_router(api_account.router(api))
     app.include_router(api_ops.router(api))
     app.include_router(api_admin.router(api))
-    app.add_middleware(Watch, answer=_answer_errors(app))
+    app.add_middleware(Noted, answer=_answer_errors(app))
     app.openapi = document_of(app, settings, service.specs.values())  # type: ignore[method-assign]
     if settings.is_open() and settings.open == "auto":
         app.add_middleware(LocalOnly)

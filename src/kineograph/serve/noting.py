@@ -15,7 +15,7 @@ from kineograph.serve.metrics import count_request
 QUIET = ("/health", "/ready", "/metrics")  # asked all the time, and not worth a line
 
 
-class Watch:
+class Noted:
     """Count each request when its answer begins, and log it when it has ended.
 
     `answer` makes the answer to what nobody foresaw. Left to those further out, the server would
