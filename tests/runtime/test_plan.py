@@ -49,6 +49,15 @@ def test_operations_are_those_of_the_published_shapes(name, resolution, forward,
     assert set(found) == {"text", "denoise", "decode"}
 
 
+def test_a_loop_is_planned_with_its_way_back():
+    # 25 frames: 21 of a clip, which is decoded twice, and 25 that lead back.
+    looped = operations(planned("nano", num_frames=25, loop=True))
+    first, back = (operations(planned("nano", num_frames=n)) for n in (21, 25))
+    assert looped["denoise"] == pytest.approx(first["denoise"] + back["denoise"])
+    assert looped["decode"] == pytest.approx(2 * first["decode"] + back["decode"])
+    assert looped["enlarge"] == pytest.approx(first["enlarge"] + back["enlarge"])
+
+
 def test_weights_are_counted_as_they_are_held():
     plan = planned("wan2.1-t2v-1.3b")
     of = {stage.name: stage for stage in plan.stages}

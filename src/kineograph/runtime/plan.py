@@ -11,12 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from time import perf_counter
 from typing import Any
 
 import torch
-from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
@@ -32,14 +31,17 @@ from kineograph.runtime.batching import batch_pays
 from kineograph.runtime.options import STRATEGIES, Strategy
 from kineograph.runtime.tiles import decode_border, encode_border, tiled_share
 from kineograph.spec import (
+    AnyConfig,
     DiTConfig,
     ImageConfig,
     InterpolatorConfig,
     ModelSpec,
     TextConfig,
     UpsamplerConfig,
+    VaeConfig,
     size_of,
 )
+from kineograph.ways import loop_parts
 from kineograph.weights.files import skeleton
 from kineograph.weights.wan import WIDE
 
@@ -52,6 +54,7 @@ SHARES = {
     "text": 0.5, "image": 0.5, "encode": 0.35, "denoise": 0.5, "decode": 0.35,
     "interpolate": 0.35, "enlarge": 0.35,
 }  # fmt: skip
+KINDS = {"low_dit": "dit"}  # of parts that are not named by theirs
 ROUNDED = ("text", "dit", "low_dit")  # parts of which some weights may be in 8 bits
 HEADROOM = 0.9  # of the memory that is free
 EVALUATIONS = {"heun": 2}  # of a step, where it is not one
@@ -123,12 +126,17 @@ def make_plan(
     of both sides of guidance at once, "auto" does where it pays on `device` and where what they
     need changes no rung.
     """
-    parts = _parts(spec)
-    width = {kind: 4 if kind == "vae" and spec.float_vae else dtype.itemsize for kind in parts}
-    narrow = {kind: 1 if rounded and kind in ROUNDED else w for kind, w in width.items()}
-    bytes_of = {kind: weight_bytes(part, width[kind], narrow[kind]) for kind, part in parts.items()}
-    least_of = {kind: least_bytes(part, width[kind], narrow[kind]) for kind, part in parts.items()}
-    latent = spec.latent_shape(size_of(request), request.num_frames)
+    bytes_of: dict[str, int] = {}
+    least_of: dict[str, int] = {}
+    for kind, config in _configs(spec).items():
+        width = 4 if kind == "vae" and spec.float_vae else dtype.itemsize
+        narrow = 1 if rounded and kind in ROUNDED else width
+        bytes_of[kind], least_of[kind] = _held(KINDS.get(kind, kind), config, width, narrow)
+    made: tuple[int, ...] = (request.num_frames,)
+    if request.loop:
+        made = loop_parts(request.num_frames, spec.vae.temporal_stride)
+    latents = [spec.latent_shape(size_of(request), n) for n in made]
+    latent = max(latents)
     stages = []
 
     def add(
@@ -144,32 +152,32 @@ def make_plan(
         )  # fmt: skip
 
     guided = request.guidance_scale != 1
-    with FakeTensorMode():
-        add("text", "text", _text(spec.text), PROMPT_TOKENS * spec.text.dim * 16, 1 + guided)
-        vae = skeleton("vae", spec.vae, "cpu").requires_grad_(False)
-        assert isinstance(vae, VideoVAE)
-        if request.inputs():
-            if spec.image is not None:
-                side = spec.image.image_size
-                add("image", "image", _image(spec.image), side * side * 200)
-            add(
-                "encode", "vae", _encode(vae, request), _vae_bytes(spec, request, True),
-                2 if request.control else 1, encode_border(spec.vae),
-            )  # fmt: skip
-        negative = guided / (request.guidance_every or 1)
-        evaluations = request.steps * EVALUATIONS.get(request.solver, 1) * (1 + negative)
-        step, other = _denoise(spec.dit, latent, dtype.itemsize)
-        add("denoise", "dit", step, other, evaluations)
+    add("text", "text", _text(spec.text), PROMPT_TOKENS * spec.text.dim * 16, 1 + guided)
+    if request.inputs():
+        if spec.image is not None:
+            side = spec.image.image_size
+            add("image", "image", _image(spec.image), side * side * 200)
         add(
-            "decode", "vae", _decode(vae, latent), _vae_bytes(spec, request, False),
-            border=decode_border(spec.vae),
+            "encode", "vae", _encode(spec.vae, request), _vae_bytes(spec, request, True),
+            2 if request.control else 1, encode_border(spec.vae),
         )  # fmt: skip
-        if spec.interpolator is not None and request.times_fps > 1:
-            made = _interpolate(spec.interpolator, request)
-            add("interpolate", "interpolator", made, 4 * request.height * request.width * 50)
-        if spec.upsampler is not None:
-            enlarged = request.times_fps * _enlarge(spec.upsampler, request)
-            add("enlarge", "upsampler", enlarged, 4 * request.out_height * request.out_width * 50)
+    negative = guided / (request.guidance_every or 1)
+    evaluations = request.steps * EVALUATIONS.get(request.solver, 1) * (1 + negative)
+    other = _block_bytes(spec.dit, latent, dtype.itemsize)
+    add("denoise", "dit", sum(_denoise(spec.dit, part) for part in latents), other, evaluations)
+    # A loop's first part is decoded to lead back to it, and again to be shown.
+    decoded = [*latents, *latents[:-1]]
+    add(
+        "decode", "vae", sum(_decode(spec.vae, part) for part in decoded),
+        _vae_bytes(spec, request, False), border=decode_border(spec.vae),
+    )  # fmt: skip
+    shown = replace(request, num_frames=sum(made))
+    if spec.interpolator is not None and request.times_fps > 1:
+        between = _interpolate(spec.interpolator, shown)
+        add("interpolate", "interpolator", between, 4 * request.height * request.width * 50)
+    if spec.upsampler is not None:
+        enlarged = request.times_fps * _enlarge(spec.upsampler, shown)
+        add("enlarge", "upsampler", enlarged, 4 * request.out_height * request.out_width * 50)
     plan = Plan(tuple(stages), sum(bytes_of.values()), "resident", memory)
     plan = fitted(plan, memory) if fit is None else replace(plan, fit=fit)
     skips = request.guidance_every is not None and request.guidance_every > 1
@@ -198,45 +206,32 @@ def fitted(plan: Plan, memory: int | None) -> Plan:
     return replace(plan, fit=chosen)
 
 
-def _parts(spec: ModelSpec) -> dict[str, Any]:
-    """Return skeletons of a model's parts by kind, which take no memory."""
-    configs: dict[str, Any] = {
+def _configs(spec: ModelSpec) -> dict[str, AnyConfig]:
+    """Return the configs of a model's parts by kind."""
+    configs: dict[str, AnyConfig | None] = {
         "vae": spec.vae, "dit": spec.dit, "low_dit": spec.dit if spec.boundary else None,
         "text": spec.text, "image": spec.image, "upsampler": spec.upsampler,
         "interpolator": spec.interpolator,
     }  # fmt: skip
-    kinds = {"low_dit": "dit"}
-    return {
-        kind: skeleton(kinds.get(kind, kind), config)
-        for kind, config in configs.items()
-        if config is not None
-    }
+    return {kind: config for kind, config in configs.items() if config is not None}
 
 
-def weight_bytes(part: nn.Module, width: int, narrow: int | None = None) -> int:
-    """Return the bytes of a part's weights, `width` for each number that may be rounded.
+@cache
+def _held(kind: str, config: AnyConfig, width: int, narrow: int) -> tuple[int, int]:
+    """Return the bytes of a part's weights, and those that are there if blocks come one by one.
 
-    The matrices of its blocks have `narrow` bytes a number.
+    A number has `width` bytes where it may be rounded, `narrow` in the matrices of blocks. Of
+    blocks that come one by one two are there at once.
     """
-    return sum(_sizes(part, width, narrow).values())
-
-
-def least_bytes(part: nn.Module, width: int, narrow: int | None = None) -> int:
-    """Return the bytes that are there at once where blocks come one by one: two, and the rest."""
-    sizes = _sizes(part, width, narrow)
-    count = len(getattr(part, "blocks", ()))
-    blocks = sum(size for name, size in sizes.items() if name.startswith("blocks."))
-    return sum(sizes.values()) - max(0, count - 2) * blocks // max(1, count)
-
-
-def _sizes(part: nn.Module, width: int, narrow: int | None) -> dict[str, int]:
-    """Return the bytes of each of a part's weights."""
-    sizes = {}
+    part = skeleton(kind, config)  # takes no memory
+    whole = blocks = 0
     for name, tensor in part.state_dict().items():
-        inner = narrow is not None and tensor.ndim == 2 and name.startswith("blocks.")
-        each = 4 if WIDE.search(name) else narrow if inner and narrow is not None else width
-        sizes[name] = each * tensor.numel()
-    return sizes
+        inner = tensor.ndim == 2 and name.startswith("blocks.")
+        each = 4 if WIDE.search(name) else narrow if inner else width
+        whole += each * tensor.numel()
+        blocks += each * tensor.numel() if name.startswith("blocks.") else 0
+    count = len(getattr(part, "blocks", ()))
+    return whole, whole - max(0, count - 2) * blocks // max(1, count)
 
 
 def _attention(q: Any, k: Any, v: Any, *_: Any, **__: Any) -> int:  # noqa: ANN401 - torch's own
@@ -247,58 +242,89 @@ def _attention(q: Any, k: Any, v: Any, *_: Any, **__: Any) -> int:  # noqa: ANN4
 ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention}
 
 
+# What is counted is kept: plans of one model mostly ask for the same again.
+
+
 def _count(run: Callable[[], Any]) -> float:
     with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
         run()
     return float(counter.get_total_flops())
 
 
+@cache
 def _text(config: TextConfig) -> float:
     """Count the encoding of a prompt: one block, as often as there are any."""
-    block = TextBlock(config)
-    x = torch.zeros(1, PROMPT_TOKENS, config.dim)
-    places = torch.zeros(PROMPT_TOKENS, PROMPT_TOKENS, dtype=torch.long)
-    mask = torch.ones(1, PROMPT_TOKENS, dtype=torch.bool)
-    return config.num_layers * _count(lambda: block(x, places, mask))
+    with FakeTensorMode():
+        block = TextBlock(config)
+        x = torch.zeros(1, PROMPT_TOKENS, config.dim)
+        places = torch.zeros(PROMPT_TOKENS, PROMPT_TOKENS, dtype=torch.long)
+        mask = torch.ones(1, PROMPT_TOKENS, dtype=torch.bool)
+        return config.num_layers * _count(lambda: block(x, places, mask))
 
 
+@cache
 def _image(config: ImageConfig) -> float:
-    block = ImageBlock(config)
-    return config.num_layers * _count(lambda: block(torch.zeros(1, config.tokens, config.dim)))
+    with FakeTensorMode():
+        block = ImageBlock(config)
+        once = _count(lambda: block(torch.zeros(1, config.tokens, config.dim)))
+    return config.num_layers * once
 
 
-def _denoise(
-    config: DiTConfig, latent: tuple[int, int, int, int], width: int
-) -> tuple[float, float]:
-    """Return the operations of one evaluation and the bytes of its tensors: of a block, mostly."""
+@cache
+def _denoise(config: DiTConfig, latent: tuple[int, int, int, int]) -> float:
+    """Return the operations of one evaluation: of its blocks, mostly."""
     grid = tuple(n // p for n, p in zip(latent[1:], config.patch_size, strict=True))
     n, d = config.tokens(latent), config.dim
-    x, context = torch.zeros(1, n, d), torch.zeros(1, config.text_len, d)
-    image = torch.zeros(1, config.image_positions or 257, d) if config.image_dim else None
-    rope = rope_table((grid[0], grid[1], grid[2]), config.head_dim, CPU)
-    block = Block(config)
-    once = _count(lambda: block(x, torch.zeros(1, 1, 6, d), context, rope, None, image))
+    with FakeTensorMode():
+        x, context = torch.zeros(1, n, d), torch.zeros(1, config.text_len, d)
+        image = torch.zeros(1, config.image_positions or 257, d) if config.image_dim else None
+        rope = rope_table((grid[0], grid[1], grid[2]), config.head_dim, CPU)
+        block = Block(config)
+        once = _count(lambda: block(x, torch.zeros(1, 1, 6, d), context, rope, None, image))
+    return config.num_layers * once
+
+
+def _block_bytes(config: DiTConfig, latent: tuple[int, int, int, int], width: int) -> float:
+    """Return the bytes of a block's tensors, where numbers have `width` bytes."""
+    n, d = config.tokens(latent), config.dim
     # The sum of updates in float32, what is normed, q, k, v and their float32 copies, the
     # hidden layer before and behind its activation.
-    other = n * (4 * d + 6 * width * d + 8 * d + 2 * width * config.ffn_dim)
-    return config.num_layers * once, float(other)
+    return float(n * (4 * d + 6 * width * d + 8 * d + 2 * width * config.ffn_dim))
 
 
-def _decode(part: VideoVAE, latent: tuple[int, int, int, int]) -> float:
+def _vae(config: VaeConfig) -> VideoVAE:
+    part = skeleton("vae", config, "cpu").requires_grad_(False)
+    assert isinstance(part, VideoVAE)
+    return part
+
+
+def _decode(config: VaeConfig, latent: tuple[int, int, int, int]) -> float:
     """Count the first two chunks of a clip; every later one costs what the second does."""
     channels, frames, height, width = latent
-    z = torch.zeros(1, channels, min(frames, 2), height, width)
-    chunks, counted = part.decode_stream(z), []
-    for _ in range(z.shape[2]):
-        counted.append(_count(lambda: next(chunks)))
+    counted = _chunks(config, (channels, min(frames, 2), height, width))
     return counted[0] + (frames - 1) * counted[-1] if frames > 1 else counted[0]
 
 
-def _encode(part: VideoVAE, request: ResolvedRequest) -> float:
-    stride = part.config.temporal_stride
-    some = min(request.num_frames, 1 + stride)
-    counted = _count(lambda: part.encode(torch.zeros(1, 3, some, request.height, request.width)))
+@cache
+def _chunks(config: VaeConfig, latent: tuple[int, int, int, int]) -> tuple[float, ...]:
+    """Return the operations of each chunk of a clip."""
+    with FakeTensorMode():
+        chunks = _vae(config).decode_stream(torch.zeros(1, *latent))
+        return tuple(_count(lambda: next(chunks)) for _ in range(latent[1]))
+
+
+def _encode(config: VaeConfig, request: ResolvedRequest) -> float:
+    some = min(request.num_frames, 1 + config.temporal_stride)
+    counted = _encoded(config, (some, request.height, request.width))
     return counted * request.num_frames / some
+
+
+@cache
+def _encoded(config: VaeConfig, size: tuple[int, int, int]) -> float:
+    """Return the operations of encoding a video of so many frames, rows and columns."""
+    with FakeTensorMode():
+        part = _vae(config)
+        return _count(lambda: part.encode(torch.zeros(1, 3, *size)))
 
 
 def _vae_bytes(spec: ModelSpec, request: ResolvedRequest, encode: bool) -> float:
@@ -317,18 +343,30 @@ def _vae_bytes(spec: ModelSpec, request: ResolvedRequest, encode: bool) -> float
 
 def _interpolate(config: InterpolatorConfig, request: ResolvedRequest) -> float:
     """Return the operations of the frames between those that the model makes."""
-    four = torch.zeros(1, CONTEXT, 3, request.height, request.width)
-    return _count(partial(FrameInterpolator(config), four)) * (request.num_frames - 1)
+    return _one_between(config, request.height, request.width) * (request.num_frames - 1)
+
+
+@cache
+def _one_between(config: InterpolatorConfig, height: int, width: int) -> float:
+    with FakeTensorMode():
+        four = torch.zeros(1, CONTEXT, 3, height, width)
+        return _count(partial(FrameInterpolator(config), four))
 
 
 def _enlarge(config: UpsamplerConfig, request: ResolvedRequest) -> float:
     """Return the operations of all passes over all frames that the model makes."""
     height, width, total = request.height, request.width, 0.0
-    part, scale = VideoUpsampler(config), config.scale
     while height < request.out_height or width < request.out_width:
-        total += _count(partial(part, torch.zeros(1, 3, 1, height, width))) * request.num_frames
-        height, width = height * scale, width * scale
+        total += _one_enlarged(config, height, width) * request.num_frames
+        height, width = height * config.scale, width * config.scale
     return total
+
+
+@cache
+def _one_enlarged(config: UpsamplerConfig, height: int, width: int) -> float:
+    with FakeTensorMode():
+        frame = torch.zeros(1, 3, 1, height, width)
+        return _count(partial(VideoUpsampler(config), frame))
 
 
 def measured_rate(device: torch.device, dtype: torch.dtype, seconds: float = 0.3) -> float:
