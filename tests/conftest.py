@@ -11,11 +11,17 @@ from pathlib import Path
 import checking
 import pytest
 
+# Tests start many processes: what is compiled for one is kept for the next, as Python does unless
+# the environment forbids it.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # Every annotation of ours is checked at run time, tensor shapes included. It must stand before the
 # first import of kineograph.
 checking.install()
 
-# Of several workers, none takes the cores of the others.
+# Of several workers, none takes the cores of the others, nor do threads that wait.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -26,15 +32,15 @@ ROOT = Path(__file__).parents[1]
 
 # Files that take long begin first, so that none is alone at the end.
 LONG = (
-    "evaluate/v2/test_measures.py", "serve/test_worker.py", "test_produce.py",
-    "evaluate/v2/test_training.py", "test_generate.py", "evaluate/v2/test_run.py",
-    "weights/test_whole.py", "serve/test_api.py", "world/v2/test_ranges.py",
-    "weights/test_fetching.py", "runtime/test_parallel.py", "weights/test_killed.py",
-    "evaluate/test_videos.py", "runtime/test_plan.py", "serve/test_kling_client.py",
-    "world/test_captions.py", "evaluate/test_distance.py", "world/v2/test_draw.py",
-    "serve/test_chaos.py", "serve/test_schema_fuzz.py", "serve/test_operate.py",
-    "evaluate/v2/test_judges.py", "weights/test_wan.py", "evaluate/test_judges.py",
-    "world/v2/test_gallery.py", "serve/test_real_worker.py", "world/v2/test_simulate.py",
+    "serve/test_worker.py", "evaluate/v2/test_measures.py", "weights/test_whole.py",
+    "test_generate.py", "weights/test_fetching.py", "serve/test_kling_client.py",
+    "evaluate/v2/test_training.py", "serve/test_schema_fuzz.py", "serve/test_operate.py",
+    "serve/test_api.py", "test_produce.py", "evaluate/v2/test_run.py", "weights/test_killed.py",
+    "serve/test_chaos.py", "runtime/test_parallel.py", "evaluate/v2/test_judges.py",
+    "runtime/test_plan.py", "serve/test_real_worker.py", "weights/test_wan.py",
+    "world/v2/test_ranges.py", "evaluate/test_videos.py", "world/test_captions.py",
+    "evaluate/test_distance.py", "world/v2/test_draw.py", "evaluate/test_judges.py",
+    "test_imports.py", "world/v2/test_gallery.py", "world/v2/test_simulate.py",
 )  # fmt: skip
 
 

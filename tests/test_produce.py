@@ -30,6 +30,24 @@ from kineograph.weights.header import sha256
 PROMPT = "a red ball rolls left"
 
 
+@pytest.fixture(scope="module")
+def opened():
+    """The models that were opened: each is, once."""
+    return {}
+
+
+@pytest.fixture(autouse=True)
+def opened_once(opened, monkeypatch):
+    def once(name, *, options, team):
+        assert team is None
+        key = (name, PRESETS[name].interpolator, options)
+        if key not in opened:
+            opened[key] = load(name, options=options)
+        return opened[key]
+
+    monkeypatch.setattr(produce, "load", once)
+
+
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -57,7 +57,10 @@ def checked(what: Any = None, *, typechecker: object = None) -> Any:
 @cache
 def _names_of_checkers(path: str) -> frozenset[str]:
     """Return the names that a file imports for type checkers alone: they mean nothing here."""
-    tree = ast.parse(Path(path).read_text(encoding="utf-8"))
+    text = Path(path).read_text(encoding="utf-8")
+    if "TYPE_CHECKING" not in text:
+        return frozenset()
+    tree = ast.parse(text)
     blocks = [node for node in tree.body if isinstance(node, ast.If)]
     only = [b for b in blocks if isinstance(b.test, ast.Name) and b.test.id == "TYPE_CHECKING"]
     return frozenset(

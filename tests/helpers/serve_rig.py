@@ -19,6 +19,7 @@ from sqlalchemy import insert, select
 import kineograph
 from kineograph.serve import ledger, life, queue, store
 from kineograph.serve.database import Database
+from kineograph.serve.logs import set_up
 from kineograph.serve.queue import Job
 from kineograph.serve.settings import Settings, load_settings
 from kineograph.serve.storage import Storage
@@ -124,9 +125,10 @@ class Rig:
         """Wait until something is true."""
         end = time.monotonic() + seconds
         while not true():
-            told = [(r.id, r.state, r.stage, r.steps_done, r.error) for r in self.rows().values()]
-            assert time.monotonic() < end, told
-            time.sleep(0.01)
+            assert time.monotonic() < end, [
+                (r.id, r.state, r.stage, r.steps_done, r.error) for r in self.rows().values()
+            ]
+            time.sleep(0.02)
 
     def wait(self, *ids: str, state: str | None = None, seconds: float = 30.0) -> Any:
         """Wait until videos are over, or in a state; return the first one's row."""
@@ -148,6 +150,7 @@ class Rig:
     def working(self, monkeypatch: Any, **settings: Any) -> Iterator[Worker]:
         """Run a worker in a thread."""
         monkeypatch.setenv("KINEO_FAKE_STEP", str(self.step))
+        set_up("error", "json")  # a terminal's tracebacks take seconds
         worker = Worker(self.database, self.storage, replace(self.settings, **settings))
         failed: list[BaseException] = []
 

@@ -75,7 +75,7 @@ class Served:
             if told["status"] in ("completed", "failed"):
                 return told
             assert time.monotonic() < end, told
-            time.sleep(0.02)
+            time.sleep(0.04)
 
     def files(self) -> list[str]:
         """Return the keys of all files in the storage that requests brought in."""

@@ -1,14 +1,23 @@
 """Two processes make one clip: the same latent as one alone, within float32's rounding."""
 
+import json
 import subprocess
 import sys
 
 import pytest
 import torch
+from PIL import Image
 
+# How a clip is made: its guidance, whether weights are in shards, whether a frame is known; and
+# the sizes of the axes.
+CASES = {
+    "tokens": (1.0, False, False, [1, 2]),
+    "guidance": (3.0, False, False, [2, 1]),
+    "shards": (1.0, True, False, [1, 2]),
+    "a frame known": (1.0, False, True, [1, 2]),
+}
 SCRIPT = """
-import sys, torch
-from dataclasses import replace
+import json, sys, torch
 torch.set_num_threads(1)
 from kineograph.generate import generate
 from kineograph.pipeline import load
@@ -16,55 +25,54 @@ from kineograph.request import GenerationRequest
 from kineograph.resolving import resolve
 from kineograph.runtime.options import RunOptions
 from kineograph.runtime.parallel import join_team, leave_team
-folder, guidance, shard, image = sys.argv[1:]
-options = RunOptions(device="cpu", shard=shard == "shard")
-spec = load("tiny").spec
-request = resolve(GenerationRequest("a red ball", model="tiny", seed=1, steps=2, num_frames=9,
-    guidance_scale=float(guidance), aspect_ratio="16:9", image=image or None), spec)
+out, picture, cases = sys.argv[1:]
+plain = load("tiny")
+made = {}
+for name, (guidance, shard, known, _) in json.loads(cases).items():
+    request = resolve(GenerationRequest("a red ball", model="tiny", seed=1, steps=2, num_frames=9,
+        guidance_scale=guidance, aspect_ratio="16:9", image=picture if known else None), plain.spec)
 
-def latent(pipeline):
-    states = []
-    frames = generate(pipeline, request, on_step=states.append)
-    next(frames)
-    return states[-1].x
+    def latent(pipeline):
+        states = []
+        frames = generate(pipeline, request, on_step=states.append)
+        next(frames)
+        return states[-1].x
 
-alone = latent(load("tiny"))
-team = join_team("cpu", guided=float(guidance) != 1, heads=spec.dit.num_heads)
-together = latent(load("tiny", options=options, team=team))
-if team.writes:
-    torch.save((alone, together, [team.mesh.size(i) for i in (0, 1)]), folder)
+    options = RunOptions(device="cpu", shard=shard)
+    team = join_team("cpu", guided=guidance != 1, heads=plain.spec.dit.num_heads)
+    together = latent(load("tiny", options=options, team=team))
+    if team.writes:
+        made[name] = (latent(plain), together, [team.mesh.size(i) for i in (0, 1)])
 leave_team()
+if made:
+    torch.save(made, out)
 """
 
 
-@pytest.mark.parametrize(
-    ("guidance", "shard", "image", "axes"),
-    [("1", "", False, [1, 2]), ("3", "", False, [2, 1]), ("1", "shard", False, [1, 2]),
-     ("1", "", True, [1, 2])],
-    ids=["tokens", "guidance", "shards", "a frame known"],
-)  # fmt: skip
-def test_two_processes_make_the_latent_of_one(tmp_path, guidance, shard, image, axes):
-    from PIL import Image
-
-    script, out, path = tmp_path / "run.py", tmp_path / "out", ""
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The latents of all cases: of one process alone, and of two together."""
+    folder = tmp_path_factory.mktemp("team")
+    script, out, picture = (folder / name for name in ("run.py", "out", "first.png"))
     script.write_text(SCRIPT)
-    if image:
-        path = str(tmp_path / "first.png")
-        Image.new("RGB", (64, 64), (200, 30, 30)).save(path)
+    Image.new("RGB", (64, 64), (200, 30, 30)).save(picture)
     words = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        str(script), str(out), guidance, shard, path,
+        str(script), str(out), str(picture), json.dumps(CASES),
     ]  # fmt: skip
     ended = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 0, ended.stderr[-3000:]
-    alone, together, sizes = torch.load(out)
-    assert sizes == axes
+    return torch.load(out)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_make_the_latent_of_one(made, case):
+    alone, together, sizes = made[case]
+    assert sizes == CASES[case][-1]
     assert float((alone - together).abs().max()) < 1e-5 * float(alone.abs().max())
 
 
 def test_two_processes_write_one_file_and_its_record(tmp_path):
-    import json
-
     out = tmp_path / "clip.gif"
     words = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",

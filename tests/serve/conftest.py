@@ -10,7 +10,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from moto.server import ThreadedMotoServer
 from postgres_server import Postgres, binaries
 from serve_rig import Rig
 
@@ -44,6 +43,8 @@ def migrated(tmp_path_factory):
 @pytest.fixture(scope="session")
 def s3_server():
     """The address of a server that speaks S3."""
+    from moto.server import ThreadedMotoServer
+
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
     logging.getLogger("werkzeug").setLevel(logging.ERROR)

@@ -13,10 +13,6 @@ from served import served
 
 from kineograph.serve.openai_dialect import ALLOWED, REFUSED
 
-schemathesis = pytest.importorskip("schemathesis")
-from schemathesis.config import SchemathesisConfig  # noqa: E402
-from schemathesis.engine import events, from_schema  # noqa: E402
-
 CONFIG = Path(__file__).parents[2] / "benchmarks" / "fuzz_api.toml"
 EXAMPLES = 3  # of a route
 
@@ -30,6 +26,9 @@ def service(new_database, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def schema(service):
+    schemathesis = pytest.importorskip("schemathesis")
+    from schemathesis.config import SchemathesisConfig
+
     config = SchemathesisConfig.from_path(CONFIG)
     config.projects.default.phases.update(phases=["examples", "fuzzing"])
     config.projects.default.generation.update(max_examples=EXAMPLES, deterministic=True)
@@ -39,6 +38,8 @@ def schema(service):
 # What schemathesis warns of in itself is not ours, and as an error it breaks its strategies.
 @pytest.mark.filterwarnings("ignore")
 def test_every_route_keeps_to_its_schema(schema):
+    from schemathesis.engine import events, from_schema
+
     asked, statuses, wrong = set(), set(), []
     for event in from_schema(schema).execute():
         if isinstance(event, events.NonFatalError | events.FatalError):

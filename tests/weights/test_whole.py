@@ -1,4 +1,7 @@
-"""Whole clips of open weights by the command, however the run is made: near the plain one."""
+"""Whole clips of open weights by the command, however the run is made: near the plain one.
+
+The command is called in this process, and where several make a clip, started by torchrun.
+"""
 
 import subprocess
 import sys
@@ -8,12 +11,14 @@ import pytest
 from PIL import Image
 from wan_rows import PRESETS, ROWS, random_modules, scaled, write_diffusers, write_original
 
+from kineograph import cli
+
 T2V, TI2V = "wan2.2-t2v-a14b", "wan2.2-ti2v-5b"
 
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory, root):
-    """What makes a clip: a model, how it is run, and how many processes make it."""
+    """Make a clip once: of a model, run in some way, by some processes."""
     folder = tmp_path_factory.mktemp("models")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KINEOGRAPH_CACHE", str(folder / "cache"))
@@ -31,18 +36,20 @@ def clips(tmp_path_factory, root):
             if given in known:
                 return known[given]
             out = folder / f"clip{len(known)}"
-            words = [sys.executable]
-            if processes > 1:
-                words += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
-                          str(processes)]  # fmt: skip
-            words += [str(root / "tests/helpers/wan_rows.py"), "generate", "a red ball rolls"]
-            words += ["--model", str(folder / name), "--device", "cpu", "--seed", "5", "--steps",
-                      "8", "--format", "png", "-o", str(out)]  # fmt: skip
+            words = ["generate", "a red ball rolls", "--model", str(folder / name), "--device",
+                     "cpu", "--seed", "5", "--steps", "8", "--format", "png", "-o", str(out),
+                     *flags]  # fmt: skip
             words += ["--image", str(folder / "first.png")] if name == TI2V else []
-            ended = subprocess.run(
-                [*words, *flags], capture_output=True, text=True, timeout=120, check=False
-            )
-            assert ended.returncode == 0, ended.stderr[-3000:]
+            if processes == 1:
+                assert cli.main(words) == 0
+            else:
+                team = [sys.executable, "-m", "torch.distributed.run", "--standalone",
+                        "--nproc-per-node", str(processes),
+                        str(root / "tests/helpers/wan_rows.py")]  # fmt: skip
+                ended = subprocess.run(
+                    [*team, *words], capture_output=True, text=True, timeout=120, check=False
+                )
+                assert ended.returncode == 0, ended.stderr[-3000:]
             frames = [np.asarray(Image.open(path)) for path in sorted(out.iterdir())]
             known[given] = np.stack(frames).astype(float)
             return known[given]

@@ -17,7 +17,9 @@ from kineograph.evaluate.v2.seen import SIDE
 from kineograph.world.gbuffer import FIRST_OBJECT
 from kineograph.world.v2.draw import picture_size, play_of
 from kineograph.world.v2.film import blend, filmed, frame_times
-from kineograph.world.v2.scene import COLOURS
+from kineograph.world.v2.scene import COLOURS, FPS
+
+HALF = FPS / 2  # is enough where a camera is followed, which is dear
 
 
 class Knowing(Judges):
@@ -39,10 +41,10 @@ class Knowing(Judges):
 
 
 @cache
-def true_classes(scene):
+def true_classes(scene, fps=FPS):
     """Return the class of every pixel of all frames; it is not to be written to."""
     play = play_of(scene)
-    times = frame_times(scene.seconds)
+    times = frame_times(scene.seconds, fps)
     size = picture_size(scene.aspect_ratio, SIDE)
     owner = filmed(play, times, *size, shots=blend(play, times).first).owner - FIRST_OBJECT
     names = torch.tensor([1 + COLOURS.index(o.colour) for o in scene.objects])
@@ -51,15 +53,16 @@ def true_classes(scene):
     return found
 
 
-def shown(name, wanted=lambda scene: True, first=0):
+def shown(name, wanted=lambda scene: True, first=0, fps=FPS):
     """Return a prompt of a suite that is wanted, looked for from some number on, and its clip."""
     prompts = (find_entry(name, i).prompt for i in range(first, 108, 2))
     prompt = next(prompt for prompt in prompts if wanted(prompt.scene))
-    return prompt, true_clip(prompt)
+    return prompt, true_clip(prompt, fps)
 
 
 def numbers(name, prompt, clip, classes=None):
-    judges = Knowing(prompt.scene, true_classes(prompt.scene) if classes is None else classes)
+    classes = true_classes(prompt.scene, clip.fps) if classes is None else classes
+    judges = Knowing(prompt.scene, classes)
     return measure(name, prompt, clip, judges, true_reading(prompt.scene))
 
 
@@ -85,7 +88,7 @@ def test_a_true_fall_keeps_the_law_and_one_that_stands_is_not_usable():
 
 
 def test_the_rate_of_the_camera_is_read():
-    prompt, clip = shown("camera", lambda s: s.shots[0].camera.move == "pan left")
+    prompt, clip = shown("camera", lambda s: s.shots[0].camera.move == "pan left", fps=HALF)
     found = numbers("camera", prompt, clip)
     assert found["rate asked for, relative error"] < 0.3
     assert found["rotation, mean error (deg)"] < 2
@@ -96,11 +99,11 @@ def test_the_rate_of_the_camera_is_read():
 
 def test_what_stands_is_at_one_place_in_space():
     prompt, clip = shown(
-        "camera", lambda s: s.shots[0].camera.move == "orbit right" and all(stays(s)), 74
+        "camera", lambda s: s.shots[0].camera.move == "orbit right" and all(stays(s)), 74, HALF
     )
     true = numbers("camera", prompt, clip)["one place in space, error (px)"]
     assert true < 1
-    trembling = true_classes(prompt.scene).copy()
+    trembling = true_classes(prompt.scene, HALF).copy()
     trembling[::2] = np.roll(trembling[::2], 4, axis=2)
     assert numbers("camera", prompt, clip, trembling)["one place in space, error (px)"] > true + 0.5
 

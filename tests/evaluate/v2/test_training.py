@@ -22,6 +22,8 @@ TOY = JudgeRecipe(
 
 def test_judges_are_trained_measured_and_written_even_one_by_one(tmp_path, monkeypatch):
     monkeypatch.setattr("kineograph.evaluate.v2.pool.SHARD", 4)
+    # That a shard is known again is tested with the pool; here it would be a render each time.
+    monkeypatch.setattr("kineograph.evaluate.v2.pool._fingerprint", lambda seed, ratio: "known")
     out = tmp_path / "judges.safetensors"
     for name in ("pixel", "crop", "scene", "frame", "motion"):
         train(TOY, tmp_path / "work", out, name)
