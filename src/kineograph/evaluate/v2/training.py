@@ -69,7 +69,7 @@ class JudgeRecipe:
     scene_steps: int = 3500
     frame_steps: int = 5000
     motion_steps: int = 8000
-    test_clips: int = 600
+    test_clips: int = 300  # of each kind of style
     lr: float = 3e-3
     weight_decay: float = 0.02
     seed: int = 5
