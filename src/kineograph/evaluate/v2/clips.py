@@ -18,6 +18,7 @@ from kineograph.evaluate.v2.suites import Prompt
 from kineograph.media.audio import read_sound
 from kineograph.media.video import read_video
 from kineograph.world.sound import RATE
+from kineograph.world.v2 import native
 from kineograph.world.v2.draw import picture_size, play_of
 from kineograph.world.v2.film import colours, frame_times
 from kineograph.world.v2.scene import FPS
@@ -42,7 +43,8 @@ def true_clip(prompt: Prompt, fps: float = FPS) -> Clip:
     play = play_of(prompt.scene)
     height, width = picture_size(prompt.scene.aspect_ratio, SIDE)
     times = frame_times(prompt.scene.seconds, fps)
-    frames = np.concatenate([part.numpy() for part in colours(play, times, height, width)])
+    parts = colours(play, times, height, width, compiled=native.available())
+    frames = np.concatenate([part.numpy() for part in parts])
     return Clip(frames, float(fps), soundtrack(play))
 
 
