@@ -1,3 +1,4 @@
+import sqlite3
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text
 
 from kineograph.errors import RequestError
+from kineograph.serve import database as database_module
 from kineograph.serve import schema
 from kineograph.serve.database import Database
 from kineograph.serve.tables import metadata
@@ -64,6 +66,23 @@ def test_a_migration_that_fails_leaves_nothing_behind(database, monkeypatch):
     with pytest.raises(RuntimeError, match="half-way"):
         schema.migrate(database)
     assert inspect(database.engine).get_table_names() == []
+
+
+def test_a_new_file_that_another_process_is_opening_is_waited_for(monkeypatch):
+    asked = []
+
+    class Locked:
+        def execute(self, statement):
+            asked.append(statement)
+            if len(asked) < 3:
+                raise sqlite3.OperationalError("database is locked")
+
+    database_module._write_ahead(Locked())
+    assert len(asked) == 3
+    asked.clear()
+    monkeypatch.setattr(database_module, "BUSY_SECONDS", -1)
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        database_module._write_ahead(Locked())
 
 
 def test_processes_that_start_at_once_migrate_one_after_the_other(empty_url):

@@ -7,6 +7,7 @@ so that none fails half-way, and the threads of a process queue for it in their 
 from __future__ import annotations
 
 import math
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -118,6 +119,22 @@ def _try_the_idle(engine: Engine) -> None:
             raise DisconnectionError from error  # and the pool makes another one
 
 
+def _write_ahead(cursor: Any) -> None:  # noqa: ANN401 - of the driver
+    """Let a file keep a write-ahead log, from the first process on that opens it.
+
+    Where several open a new file at once, SQLite refuses all but one without waiting.
+    """
+    end = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+
+
 def _as_sqlite(engine: Engine) -> None:
     """Let several processes read while one writes, and lose nothing that was committed."""
 
@@ -125,7 +142,7 @@ def _as_sqlite(engine: Engine) -> None:
     def connected(connection: Any, record: object) -> None:  # noqa: ANN401 - of the driver
         connection.isolation_level = None  # transactions begin where `began` says
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
+        _write_ahead(cursor)
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.close()
