@@ -33,7 +33,7 @@ from kineograph.nn.embed import SIGMA_SCALE
 from kineograph.pipeline import Pipeline
 from kineograph.request import ResolvedRequest
 from kineograph.spec import ModelSpec, size_of
-from kineograph.ways import AFTER_LATENTS, BEFORE_LATENTS, loop_parts
+from kineograph.ways import AFTER_LATENTS, BEFORE_LATENTS, made_frames
 
 FIRST_PART = "first_part"  # as what a loop's second part remembers the latent of its first
 
@@ -132,7 +132,7 @@ def looped(
     """
     stride = pipeline.spec.vae.temporal_stride
     lead, tail = 1 + stride * (BEFORE_LATENTS - 1), stride * AFTER_LATENTS
-    made, way_back = loop_parts(request.num_frames, stride)
+    made, way_back = made_frames(request, stride)
     bridge = way_back - lead - tail
     # The bridge's last frame is the clip's first again and does not count: one more is kept of
     # the first part, and the others that its last latent frame stands for are left out.

@@ -26,10 +26,12 @@ MAX_LORA = 10.0  # times that an adapter may count
 FASTEST = 10.0  # that a camera may be, in the units of its controls
 
 
-def loop_parts(num_frames: int, stride: int) -> tuple[int, int]:
-    """Return how many frames a model makes for a loop: of the clip, and of the way back."""
+def made_frames(request: ResolvedRequest, stride: int) -> tuple[int, ...]:
+    """Return how many frames a model makes of a clip; of a loop also those of its way back."""
+    if not request.loop:
+        return (request.num_frames,)
     shared = 1 + stride * (BEFORE_LATENTS - 1 + AFTER_LATENTS)
-    return num_frames - stride * (LOOP_LATENTS - 1), shared + stride * LOOP_LATENTS
+    return request.num_frames - stride * (LOOP_LATENTS - 1), shared + stride * LOOP_LATENTS
 
 
 def check_path(name: str, path: str) -> str:

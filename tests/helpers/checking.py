@@ -32,9 +32,9 @@ CHECK = beartype(
     )
 )  # fmt: skip
 PLAIN = {"int", "float", "str", "bool", "bytes", "None"}
-# Formulas that are run on symbols as well (world/v2/emit.py), and what stands for numbers there.
+# Formulas that are run on symbols as well (world/v2/emit.py): what stands for their hints then.
 FORMULAS = tuple(f"world/v2/{name}.py" for name in ("kernels", "look", "trace"))
-SYMBOLS = {"Tensor", "Vec", "Hit"}
+SYMBOLIC = {"Tensor": "_Symbol", "Vec": "tuple[_Symbol, _Symbol, _Symbol]"}
 THEIRS = jaxtyping.jaxtyped
 
 
@@ -75,11 +75,13 @@ def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
     if not hints:
         return function
     path = function.__globals__["__file__"]
-    unknown = _names_of_checkers(path) | (SYMBOLS if path.endswith(FORMULAS) else set())
+    unknown = _names_of_checkers(path)
     function.__annotations__ = {
         name: Any if isinstance(hint, str) and unknown & set(WORD.findall(hint)) else hint
         for name, hint in hints.items()
     }
+    if path.endswith(FORMULAS):
+        _let_symbols_in(function)
     if inspect.isgeneratorfunction(function):  # is looked at where it is called, not resumed
         found = THEIRS(function, typechecker=CHECK)
     else:
@@ -87,6 +89,19 @@ def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
     # What is asked for its signature says what was written.
     function.__annotations__ = hints
     return found
+
+
+def _let_symbols_in(function: Callable[..., Any]) -> None:
+    """Let a formula take tensors, or what it is written out with, and nothing else."""
+    from torch import Tensor
+
+    from kineograph.world.v2.emit import Row, Value
+
+    function.__globals__["_Symbol"] = Tensor | Value | Row
+    function.__annotations__ = {
+        name: WORD.sub(lambda word: SYMBOLIC.get(word[0], word[0]), hint)
+        for name, hint in function.__annotations__.items()
+    }
 
 
 def _with_letters(once: Callable[..., Any]) -> Callable[..., Any]:

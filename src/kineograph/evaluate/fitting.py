@@ -54,6 +54,11 @@ class Fitter:
         net.load_state_dict(torch.load(self.folder / f"{name}.pt", weights_only=True))
         net.eval()
 
+    def give(self, name: str, net: nn.Module) -> None:
+        """Write a network's file: it is trained."""
+        with atomic_write(self.folder / f"{name}.pt") as file:
+            torch.save(net.state_dict(), file)
+
     def fit(self, name: str, net: nn.Module, steps: int, loss_of: Callable[[], Tensor]) -> None:
         """Train a network for some steps and keep it."""
         if self.has(name):
@@ -81,8 +86,7 @@ class Fitter:
                 self.say(f"{name} {step + 1}/{steps}: loss {mean:.3f}, {left:.0f} s left")
                 self._save(name, net, optimizer, step + 1, mean)
         net.eval()
-        with atomic_write(self.folder / f"{name}.pt") as file:
-            torch.save(net.state_dict(), file)
+        self.give(name, net)
         self._part(name).unlink(missing_ok=True)
 
     def _part(self, name: str) -> Path:

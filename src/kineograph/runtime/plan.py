@@ -1,52 +1,25 @@
 """What a clip will cost on a machine, before anything is opened: time and memory, stage by stage.
 
-Operations are counted on tensors without contents, of which torch computes shapes alone. Memory
-is that of weights and of the largest tensors that are there at once. Both are estimates; the rate
-at which the machine multiplies matrices is measured.
-
-Letters: n tokens, d channels.
+Operations and memory, that of weights and of the largest tensors that are there at once, are
+those of `counting`, and estimates; the rate at which the machine multiplies matrices is measured.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache, partial
 from time import perf_counter
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from kineograph.models.dit import Block
-from kineograph.models.image import ImageBlock
-from kineograph.models.interpolator import CONTEXT, FrameInterpolator
-from kineograph.models.text import TextBlock
-from kineograph.models.upsampler import VideoUpsampler
-from kineograph.models.vae import VideoVAE
-from kineograph.nn.rope import rope_table
 from kineograph.request import ResolvedRequest
+from kineograph.runtime import counting
 from kineograph.runtime.batching import batch_pays
 from kineograph.runtime.options import STRATEGIES, Strategy
 from kineograph.runtime.tiles import decode_border, encode_border, tiled_share
-from kineograph.spec import (
-    AnyConfig,
-    DiTConfig,
-    ImageConfig,
-    InterpolatorConfig,
-    ModelSpec,
-    TextConfig,
-    UpsamplerConfig,
-    VaeConfig,
-    size_of,
-)
-from kineograph.ways import loop_parts
-from kineograph.weights.files import skeleton
-from kineograph.weights.wan import WIDE
+from kineograph.spec import AnyConfig, ModelSpec, size_of
+from kineograph.ways import made_frames
 
-CPU = torch.device("cpu")
-PROMPT_TOKENS = 64  # of a usual prompt
 # Of the rate of matrix products, what whole parts reach: attention, norms and convolutions are
 # slower. On two cores nano and small reach 0.44 and 0.54 in denoising, 0.37 and 0.39 from decoding
 # on (benchmarks/plan.py); on a GPU these are guesses.
@@ -117,7 +90,7 @@ def make_plan(
     fit: Strategy | None = None,
     rounded: bool = False,
     guidance_batch: str = "off",
-    device: torch.device = CPU,
+    device: torch.device = counting.CPU,
 ) -> Plan:
     """Return what a clip costs at a rate (operations a second) within some memory (bytes).
 
@@ -131,10 +104,10 @@ def make_plan(
     for kind, config in _configs(spec).items():
         width = 4 if kind == "vae" and spec.float_vae else dtype.itemsize
         narrow = 1 if rounded and kind in ROUNDED else width
-        bytes_of[kind], least_of[kind] = _held(KINDS.get(kind, kind), config, width, narrow)
-    made: tuple[int, ...] = (request.num_frames,)
-    if request.loop:
-        made = loop_parts(request.num_frames, spec.vae.temporal_stride)
+        bytes_of[kind], least_of[kind] = counting.held_bytes(
+            KINDS.get(kind, kind), config, width, narrow
+        )
+    made = made_frames(request, spec.vae.temporal_stride)
     latents = [spec.latent_shape(size_of(request), n) for n in made]
     latent = max(latents)
     stages = []
@@ -152,31 +125,34 @@ def make_plan(
         )  # fmt: skip
 
     guided = request.guidance_scale != 1
-    add("text", "text", _text(spec.text), PROMPT_TOKENS * spec.text.dim * 16, 1 + guided)
+    tokens = counting.PROMPT_TOKENS
+    add("text", "text", counting.text(spec.text), tokens * spec.text.dim * 16, 1 + guided)
     if request.inputs():
         if spec.image is not None:
             side = spec.image.image_size
-            add("image", "image", _image(spec.image), side * side * 200)
+            add("image", "image", counting.image(spec.image), side * side * 200)
         add(
-            "encode", "vae", _encode(spec.vae, request), _vae_bytes(spec, request, True),
-            2 if request.control else 1, encode_border(spec.vae),
+            "encode", "vae", counting.encode(spec.vae, request),
+            counting.vae_bytes(spec, request, True), 2 if request.control else 1,
+            encode_border(spec.vae),
         )  # fmt: skip
     negative = guided / (request.guidance_every or 1)
     evaluations = request.steps * EVALUATIONS.get(request.solver, 1) * (1 + negative)
-    other = _block_bytes(spec.dit, latent, dtype.itemsize)
-    add("denoise", "dit", sum(_denoise(spec.dit, part) for part in latents), other, evaluations)
+    other = counting.block_bytes(spec.dit, latent, dtype.itemsize)
+    step = sum(counting.denoise(spec.dit, part) for part in latents)
+    add("denoise", "dit", step, other, evaluations)
     # A loop's first part is decoded to lead back to it, and again to be shown.
     decoded = [*latents, *latents[:-1]]
     add(
-        "decode", "vae", sum(_decode(spec.vae, part) for part in decoded),
-        _vae_bytes(spec, request, False), border=decode_border(spec.vae),
+        "decode", "vae", sum(counting.decode(spec.vae, part) for part in decoded),
+        counting.vae_bytes(spec, request, False), border=decode_border(spec.vae),
     )  # fmt: skip
     shown = replace(request, num_frames=sum(made))
     if spec.interpolator is not None and request.times_fps > 1:
-        between = _interpolate(spec.interpolator, shown)
+        between = counting.interpolate(spec.interpolator, shown)
         add("interpolate", "interpolator", between, 4 * request.height * request.width * 50)
     if spec.upsampler is not None:
-        enlarged = request.times_fps * _enlarge(spec.upsampler, shown)
+        enlarged = request.times_fps * counting.enlarge(spec.upsampler, shown)
         add("enlarge", "upsampler", enlarged, 4 * request.out_height * request.out_width * 50)
     plan = Plan(tuple(stages), sum(bytes_of.values()), "resident", memory)
     plan = fitted(plan, memory) if fit is None else replace(plan, fit=fit)
@@ -214,159 +190,6 @@ def _configs(spec: ModelSpec) -> dict[str, AnyConfig]:
         "interpolator": spec.interpolator,
     }  # fmt: skip
     return {kind: config for kind, config in configs.items() if config is not None}
-
-
-@cache
-def _held(kind: str, config: AnyConfig, width: int, narrow: int) -> tuple[int, int]:
-    """Return the bytes of a part's weights, and those that are there if blocks come one by one.
-
-    A number has `width` bytes where it may be rounded, `narrow` in the matrices of blocks. Of
-    blocks that come one by one two are there at once.
-    """
-    part = skeleton(kind, config)  # takes no memory
-    whole = blocks = 0
-    for name, tensor in part.state_dict().items():
-        inner = tensor.ndim == 2 and name.startswith("blocks.")
-        each = 4 if WIDE.search(name) else narrow if inner else width
-        whole += each * tensor.numel()
-        blocks += each * tensor.numel() if name.startswith("blocks.") else 0
-    count = len(getattr(part, "blocks", ()))
-    return whole, whole - max(0, count - 2) * blocks // max(1, count)
-
-
-def _attention(q: Any, k: Any, v: Any, *_: Any, **__: Any) -> int:  # noqa: ANN401 - torch's own
-    return int(sdpa_flop_count(q, k, v))
-
-
-# torch counts its attention on a GPU alone.
-ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention}
-
-
-# What is counted is kept: plans of one model mostly ask for the same again.
-
-
-def _count(run: Callable[[], Any]) -> float:
-    with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
-        run()
-    return float(counter.get_total_flops())
-
-
-@cache
-def _text(config: TextConfig) -> float:
-    """Count the encoding of a prompt: one block, as often as there are any."""
-    with FakeTensorMode():
-        block = TextBlock(config)
-        x = torch.zeros(1, PROMPT_TOKENS, config.dim)
-        places = torch.zeros(PROMPT_TOKENS, PROMPT_TOKENS, dtype=torch.long)
-        mask = torch.ones(1, PROMPT_TOKENS, dtype=torch.bool)
-        return config.num_layers * _count(lambda: block(x, places, mask))
-
-
-@cache
-def _image(config: ImageConfig) -> float:
-    with FakeTensorMode():
-        block = ImageBlock(config)
-        once = _count(lambda: block(torch.zeros(1, config.tokens, config.dim)))
-    return config.num_layers * once
-
-
-@cache
-def _denoise(config: DiTConfig, latent: tuple[int, int, int, int]) -> float:
-    """Return the operations of one evaluation: of its blocks, mostly."""
-    grid = tuple(n // p for n, p in zip(latent[1:], config.patch_size, strict=True))
-    n, d = config.tokens(latent), config.dim
-    with FakeTensorMode():
-        x, context = torch.zeros(1, n, d), torch.zeros(1, config.text_len, d)
-        image = torch.zeros(1, config.image_positions or 257, d) if config.image_dim else None
-        rope = rope_table((grid[0], grid[1], grid[2]), config.head_dim, CPU)
-        block = Block(config)
-        once = _count(lambda: block(x, torch.zeros(1, 1, 6, d), context, rope, None, image))
-    return config.num_layers * once
-
-
-def _block_bytes(config: DiTConfig, latent: tuple[int, int, int, int], width: int) -> float:
-    """Return the bytes of a block's tensors, where numbers have `width` bytes."""
-    n, d = config.tokens(latent), config.dim
-    # The sum of updates in float32, what is normed, q, k, v and their float32 copies, the
-    # hidden layer before and behind its activation.
-    return float(n * (4 * d + 6 * width * d + 8 * d + 2 * width * config.ffn_dim))
-
-
-def _vae(config: VaeConfig) -> VideoVAE:
-    part = skeleton("vae", config, "cpu").requires_grad_(False)
-    assert isinstance(part, VideoVAE)
-    return part
-
-
-def _decode(config: VaeConfig, latent: tuple[int, int, int, int]) -> float:
-    """Count the first two chunks of a clip; every later one costs what the second does."""
-    channels, frames, height, width = latent
-    counted = _chunks(config, (channels, min(frames, 2), height, width))
-    return counted[0] + (frames - 1) * counted[-1] if frames > 1 else counted[0]
-
-
-@cache
-def _chunks(config: VaeConfig, latent: tuple[int, int, int, int]) -> tuple[float, ...]:
-    """Return the operations of each chunk of a clip."""
-    with FakeTensorMode():
-        chunks = _vae(config).decode_stream(torch.zeros(1, *latent))
-        return tuple(_count(lambda: next(chunks)) for _ in range(latent[1]))
-
-
-def _encode(config: VaeConfig, request: ResolvedRequest) -> float:
-    some = min(request.num_frames, 1 + config.temporal_stride)
-    counted = _encoded(config, (some, request.height, request.width))
-    return counted * request.num_frames / some
-
-
-@cache
-def _encoded(config: VaeConfig, size: tuple[int, int, int]) -> float:
-    """Return the operations of encoding a video of so many frames, rows and columns."""
-    with FakeTensorMode():
-        part = _vae(config)
-        return _count(lambda: part.encode(torch.zeros(1, 3, *size)))
-
-
-def _vae_bytes(spec: ModelSpec, request: ResolvedRequest, encode: bool) -> float:
-    """Return about what the widest layers hold of one chunk, float32.
-
-    Five tensors of the chunk at full size, and for each convolution there two frames of its past;
-    a level below, of half the size and with twice the channels, half as much again.
-    """
-    vae = spec.vae
-    width = vae.encoder_dim if encode else vae.decoder_dim * vae.dim_mult[0]
-    convolutions = 2 * (vae.num_res_blocks + (0 if encode else 1)) + 1
-    frames = 5 * vae.temporal_stride + 2 * convolutions
-    cells = request.height * request.width / vae.patch_size**2
-    return 1.5 * 4 * frames * cells * width
-
-
-def _interpolate(config: InterpolatorConfig, request: ResolvedRequest) -> float:
-    """Return the operations of the frames between those that the model makes."""
-    return _one_between(config, request.height, request.width) * (request.num_frames - 1)
-
-
-@cache
-def _one_between(config: InterpolatorConfig, height: int, width: int) -> float:
-    with FakeTensorMode():
-        four = torch.zeros(1, CONTEXT, 3, height, width)
-        return _count(partial(FrameInterpolator(config), four))
-
-
-def _enlarge(config: UpsamplerConfig, request: ResolvedRequest) -> float:
-    """Return the operations of all passes over all frames that the model makes."""
-    height, width, total = request.height, request.width, 0.0
-    while height < request.out_height or width < request.out_width:
-        total += _one_enlarged(config, height, width) * request.num_frames
-        height, width = height * config.scale, width * config.scale
-    return total
-
-
-@cache
-def _one_enlarged(config: UpsamplerConfig, height: int, width: int) -> float:
-    with FakeTensorMode():
-        frame = torch.zeros(1, 3, 1, height, width)
-        return _count(partial(VideoUpsampler(config), frame))
 
 
 def measured_rate(device: torch.device, dtype: torch.dtype, seconds: float = 0.3) -> float:

@@ -17,7 +17,7 @@ from kineograph.request import GenerationRequest, ResolvedRequest
 from kineograph.resolving import resolve
 from kineograph.serve.tables import settings
 from kineograph.spec import DiTConfig, ModelSpec, size_of
-from kineograph.ways import loop_parts
+from kineograph.ways import made_frames
 
 GUESS = 1e11  # operations a second before anything was measured: a small CPU
 DECODE = 30_000.0  # operations a pixel of the output, about what a VAE decoder and upsampler do
@@ -26,9 +26,7 @@ LEARNING = 0.2  # the weight of the newest video
 
 def operations(clip: ResolvedRequest, spec: ModelSpec) -> float:
     """Return about how many floating-point operations a clip takes."""
-    parts: tuple[int, ...] = (clip.num_frames,)
-    if clip.loop:
-        parts = loop_parts(clip.num_frames, spec.vae.temporal_stride)
+    parts = made_frames(clip, spec.vae.temporal_stride)
     frames = sum(map(clip.delivered, parts))
     denoise = sum(_denoise(clip, spec, part) for part in parts)
     return denoise + DECODE * frames * clip.out_height * clip.out_width

@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from kineograph.errors import WeightsError
+from kineograph.errors import RequestError, WeightsError
 from kineograph.evaluate.v2.files import load_judges
 from kineograph.evaluate.v2.judges import CROP_HEADS, MOTION_HEADS, scene_view
 from kineograph.evaluate.v2.pool import make_shard, read_shard
 from kineograph.evaluate.v2.seen import COLOURLESS_CLASS, FRAMES
-from kineograph.evaluate.v2.training import JudgeRecipe, _shams, _things, train
+from kineograph.evaluate.v2.training import NETWORKS, JudgeRecipe, _shams, _things, train
 from kineograph.world.styles import COLOURLESS
 
 TOY = JudgeRecipe(
@@ -40,6 +40,18 @@ def test_judges_are_trained_measured_and_written_even_one_by_one(tmp_path, monke
     kept = torch.load(tmp_path / "again" / "pixel.pt", weights_only=True)
     first = load_judges(out)[0].pixel.state_dict()
     assert all(torch.equal(kept[k], first[k]) for k in first)
+    # what is kept is not trained, what is not is
+    shutil.rmtree(tmp_path / "again")
+    (tmp_path / "again").mkdir()
+    kinds = [name for name in NETWORKS if name != "frame"]
+    train(TOY, tmp_path / "again", tmp_path / "b.safetensors", None, out, kinds)
+    files = (out, tmp_path / "b.safetensors")
+    before, after = (dict(load_judges(path)[0].named_children()) for path in files)
+    for name in NETWORKS:
+        pairs = zip(before[name].parameters(), after[name].parameters(), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs) == (name in kinds)
+    with pytest.raises(RequestError, match="keep pixel says nothing without start"):
+        train(TOY, tmp_path / "again", out, keep=["pixel"])
 
 
 def test_a_file_to_start_from_is_looked_at_before_anything_is_rendered(tmp_path):

@@ -95,14 +95,16 @@ def test_too_many_primitives_are_refused():
 def nothing_compiled(tmp_path, monkeypatch):
     monkeypatch.setenv("KINEOGRAPH_CACHE", str(tmp_path))
     monkeypatch.setattr(native, "lanes", lambda: 16)
-    native._library.cache_clear()
+    for cached in (native._library, native.ready):
+        cached.cache_clear()
     yield tmp_path
-    native._library.cache_clear()
+    for cached in (native._library, native.ready):
+        cached.cache_clear()
 
 
 def test_without_a_compiler_it_says_what_is_missing(nothing_compiled, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    assert not native.available()
+    assert not native.available() and not native.ready()
     frames = pack([still(THINGS[0])], [np.array([0.0])])
     with pytest.raises(RequestError, match=r"needs a C\+\+ compiler"):
         native.render(frames, 16, 16, buffers=False)
@@ -116,6 +118,15 @@ def test_a_compiler_that_fails_leaves_nothing_behind(nothing_compiled, monkeypat
     with pytest.raises(RequestError, match="fails failed: out of ideas"):
         native._library()
     assert list((nothing_compiled / "native").iterdir()) == []
+    assert native.available() and not native.ready()
+
+
+def test_a_cache_that_takes_nothing_is_named(nothing_compiled, monkeypatch):
+    monkeypatch.setattr(native, "_compiler", lambda: "g++")
+    (nothing_compiled / "native").write_text("no folder")
+    with pytest.raises(RequestError, match=r"cannot be kept in .*native"):
+        native._library()
+    assert not native.ready()
 
 
 def test_a_formula_is_written_out_once_and_in_order():

@@ -43,7 +43,7 @@ def true_clip(prompt: Prompt, fps: float = FPS) -> Clip:
     play = play_of(prompt.scene)
     height, width = picture_size(prompt.scene.aspect_ratio, SIDE)
     times = frame_times(prompt.scene.seconds, fps)
-    parts = colours(play, times, height, width, compiled=native.available())
+    parts = colours(play, times, height, width, compiled=native.ready())
     frames = np.concatenate([part.numpy() for part in parts])
     return Clip(frames, float(fps), soundtrack(play))
 

@@ -57,7 +57,7 @@ def judge_scene(seed: int, aspect_ratio: str = "1:1") -> tuple[Scene, Play]:
 def look(play: Play) -> tuple[Tensor, Tensor]:
     """Return a clip as judges see it: `t h w 3` and, `t h w`, 1 + the object of each pixel."""
     height, width = picture_size(play.scene.aspect_ratio, SIDE)
-    buffer = filmed(play, TIMES, height, width, compiled=native.available())
+    buffer = filmed(play, TIMES, height, width, compiled=native.ready())
     shown = (stylise(buffer, play.scene.style) * 255 + 0.5).to(torch.uint8)
     return shown, (buffer.owner - FIRST_OBJECT + 1).clamp_min(0).to(torch.uint8)
 

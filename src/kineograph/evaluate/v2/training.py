@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from kineograph.errors import RequestError
 from kineograph.evaluate.fitting import Fitter, draw_weights
 from kineograph.evaluate.judges import cut_crops
 from kineograph.evaluate.soften import soften
@@ -321,12 +322,18 @@ def _losses(
 
 def train(
     recipe: JudgeRecipe, folder: Path, out: Path, only: str | None = None,
-    start: Path | None = None,
+    start: Path | None = None, keep: Collection[str] = (),
 ) -> None:  # fmt: skip
     """Train, from the networks of a file if one is given, measure, and write the judges to `out`.
 
-    Raises `WeightsError` if `start` holds no judges.
+    Those of `keep` stay as the file has them.
+
+    Raises:
+        RequestError: something is to be kept, and there is no file.
+        WeightsError: `start` holds no judges.
     """
+    if keep and start is None:
+        raise RequestError(f"keep {' '.join(keep)} says nothing without start")
     folder.mkdir(parents=True, exist_ok=True)
     begin = monotonic()
 
@@ -334,12 +341,16 @@ def train(
         sys.stderr.write(f"[{monotonic() - begin:5.0f} s] {line}\n")
 
     fitter = Fitter(folder, recipe.seed, recipe.lr, recipe.weight_decay, say)
+    given = None if start is None else load_judges(start)[0]  # before anything is rendered
+    if given is not None:
+        for name in set(keep):
+            if not fitter.has(name):
+                fitter.give(name, given.get_submodule(name))
     judges = Judges()
     if all(fitter.has(name) for name in NETWORKS):
         for name, net in judges.named_children():
             fitter.take(name, net)
     else:
-        given = None if start is None else load_judges(start)[0]  # before anything is rendered
         pool = make_pool(folder, recipe.clips, say, skip=recipe.skip)
         judges = Trainer(recipe, pool, folder, say, given).run(only)
         if only is not None:
@@ -360,6 +371,9 @@ def main() -> None:
     parser.add_argument("--judges", type=Path, default=default_path(), help="file to write")
     parser.add_argument("--only", choices=NETWORKS, help="train this one and stop")
     parser.add_argument("--start", type=Path, help="judges to go on from; from nothing if unsaid")
+    parser.add_argument(
+        "--keep", nargs="+", choices=NETWORKS, default=(), help="networks of START left as they are"
+    )
     recipe = JudgeRecipe()
     parser.add_argument("--clips", type=int, default=recipe.clips, help="clips to train on")
     parser.add_argument("--skip", type=int, default=0, help="clips to leave out before these")
@@ -367,7 +381,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=recipe.lr, help="learning rate at its highest")
     args = parser.parse_args()
     recipe = replace(recipe, clips=args.clips, skip=args.skip, lr=args.lr).shorter(args.share)
-    train(recipe, args.out, args.judges, args.only, args.start)
+    train(recipe, args.out, args.judges, args.only, args.start, args.keep)
 
 
 if __name__ == "__main__":

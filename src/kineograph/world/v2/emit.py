@@ -1,8 +1,9 @@
 """Kernels as C++: what a function of tensors computes for each ray, written out as a loop.
 
 The functions of `kernels` and `look` are run once on symbols instead of tensors. What comes out
-is a list of steps without branches, each found once, over vectors of `LANES` rays. So the two
-back ends cannot drift apart: there is one text of every formula.
+is a list of steps without branches, each found once, over vectors of `LANES` rays. So what is
+computed for a ray has one text, whoever computes it; which primitives a block of rays has to do
+with is decided in `native.cpp` as in `kernels`.
 """
 
 from __future__ import annotations
@@ -10,11 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-INFIX = {
-    "add": "+", "sub": "-", "mul": "*", "true_divide": "/", "div": "/", "lt": "<", "gt": ">",
-    "eq": "==", "le": "<=", "ge": ">=", "and": "&", "or": "|",
-}  # fmt: skip
-MASKS = frozenset(("<", ">", "==", "<=", ">=", "&", "|"))
+ARITHMETIC = {"add": "+", "sub": "-", "mul": "*", "truediv": "/"}  # by their Python names
+COMPARED = {"lt": "<", "gt": ">", "eq": "==", "le": "<=", "ge": ">=", "and": "&", "or": "|"}
 CALLED = frozenset(("sqrt", "rsqrt", "sin", "cos", "exp", "floor", "abs", "sign", "atan2"))
 
 
@@ -47,7 +45,8 @@ class Value:
 
     def _two(self, operator: str, a: float | Value, b: float | Value) -> Value:
         one, other = self.code.constant(a), self.code.constant(b)
-        return self.code.step(f"{one.name} {operator} {other.name}", mask=operator in MASKS)
+        mask = operator not in ARITHMETIC.values()
+        return self.code.step(f"{one.name} {operator} {other.name}", mask=mask)
 
     def _call(self, name: str, *more: float | Value) -> Value:
         given = [self, *(self.code.constant(m) for m in more)]
@@ -103,11 +102,10 @@ def _infix(operator: str, *, swapped: bool = False) -> Callable[[Value, Any], Va
     return method
 
 
-for _name, _operator in INFIX.items():
-    setattr(Value, f"__{_name.replace('true_divide', 'truediv')}__", _infix(_operator))
-    if _operator in ("+", "-", "*", "/"):
-        _spoken = f"__r{_name.replace('true_divide', 'truediv')}__"
-        setattr(Value, _spoken, _infix(_operator, swapped=True))
+for _name, _operator in (ARITHMETIC | COMPARED).items():
+    setattr(Value, f"__{_name}__", _infix(_operator))
+for _name, _operator in ARITHMETIC.items():
+    setattr(Value, f"__r{_name}__", _infix(_operator, swapped=True))
 
 
 class Row:
@@ -124,8 +122,18 @@ class Row:
         return Row(self.code, self.name, self.first + start)
 
 
+class Given(dict[str, Any]):
+    """Symbols by name; a vector's three columns, `d0 d1 d2`, are found together as `d`."""
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - a Value, a Row or three Values
+        return self[name] if name in self else tuple(self[f"{name}{i}"] for i in range(3))
+
+
+Formula = Callable[[Given], dict[str, Any] | None]
+
+
 def loop(
-    name: str, compute: Callable[[dict[str, Any]], dict[str, Any] | None], rays: Sequence[str],
+    name: str, compute: Formula, rays: Sequence[str],
     rows: Sequence[str] = (), numbers: Sequence[str] = (),
 ) -> str:  # fmt: skip
     """Return a C++ function: `compute` for n rays, LANES at a time.
@@ -135,9 +143,8 @@ def loop(
     and returns what is written to other arrays.
     """
     code = Code()
-    given: dict[str, Any] = {
-        ray: Value(code, code.step(f"read({ray} + i)").name, ray) for ray in rays
-    }
+    given = Given()
+    given |= {ray: Value(code, code.step(f"read({ray} + i)").name, ray) for ray in rays}
     given |= {row: Row(code, row) for row in rows}
     given |= {number: code.step(f"all({number})") for number in numbers}
     for place, value in (compute(given) or {}).items():

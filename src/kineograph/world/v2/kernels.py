@@ -174,7 +174,7 @@ def _in_view(
 
 
 def _nearest(
-    family: int, blocks: Tensor, d: Vec, camera: Tensor, numbers: Tensor, profile: Tensor,
+    family: int, blocks: Tensor | None, d: Vec, camera: Tensor, numbers: Tensor, profile: Tensor,
     part: Tensor, t: Tensor, normal: Vec, which: Tensor,
 ) -> None:  # fmt: skip
     """Keep, in place, the nearer of what rays met so far and one primitive a pair."""
@@ -198,8 +198,8 @@ def _nearest(
 
 
 def _surface(
-    blocks: Tensor, camera: Tensor, d: Vec, t: Tensor, normal: Vec, which: Tensor, point: Vec,
-    owner: Tensor,
+    blocks: Tensor | None, camera: Tensor, d: Vec, t: Tensor, normal: Vec, which: Tensor,
+    point: Vec, owner: Tensor,
 ) -> None:  # fmt: skip
     """Work out, in place, the points and unit normals of blocks in which primitives are met."""
     o = _columns(row(camera, blocks), 0)
@@ -250,7 +250,7 @@ def _may_shade(
 
 
 def _dimmed(
-    blocks: Tensor, point: Vec, normal: Vec, which: Tensor, numbers: Tensor, soft: Tensor,
+    blocks: Tensor | None, point: Vec, normal: Vec, which: Tensor, numbers: Tensor, soft: Tensor,
     part: Tensor, open_: Tensor,
 ) -> None:  # fmt: skip
     """Take from the sky, in place, what one primitive a pair hides of it.
@@ -267,8 +267,8 @@ def _dimmed(
 
 
 def _shaded(
-    family: int, blocks: Tensor, point: Vec, normal: Vec, jx: Tensor, jz: Tensor, light: Tensor,
-    numbers: Tensor, profile: Tensor, lit: Tensor,
+    family: int, blocks: Tensor | None, point: Vec, normal: Vec, jx: Tensor, jz: Tensor,
+    light: Tensor, numbers: Tensor, profile: Tensor, lit: Tensor,
 ) -> None:  # fmt: skip
     """Take the sun, in place, from the points that one primitive a pair hides from it."""
     sun, matrix = _columns(row(light, blocks), look.SUN), numbers[:, MATRIX:CENTRE]
@@ -284,7 +284,7 @@ def _shaded(
 
 
 def _bend(
-    blocks: Tensor, point: Vec, light: Tensor, still: Tensor, u: Tensor, v: Tensor
+    blocks: Tensor | None, point: Vec, light: Tensor, still: Tensor, u: Tensor, v: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return where rays of some blocks go on, as a camera below the floor sees them.
 
@@ -297,7 +297,7 @@ def _bend(
     return row(u, blocks) + bend * sx * 1.5, row(v, blocks) + bend * sz * 2.0
 
 
-def _sky(blocks: Tensor, d: Vec, frame: Tensor, light: Vec) -> None:
+def _sky(blocks: Tensor | None, d: Vec, frame: Tensor, light: Vec) -> None:
     """Put the light of the sky in all rays of some blocks."""
     put(light, blocks, look.sky(rows(d, blocks), row(frame, blocks)))
 
@@ -342,7 +342,7 @@ def _thing(
 
 
 def _ground(
-    floor: int, blocks: Tensor, point: Vec, d: Vec, t: Tensor, lit: Tensor, open_: Tensor,
+    floor: int, blocks: Tensor | None, point: Vec, d: Vec, t: Tensor, lit: Tensor, open_: Tensor,
     mirror: Vec, frame: Tensor, owner: Tensor, light: Vec,
 ) -> None:  # fmt: skip
     """Shade, in place, the floor where it is seen in some blocks."""

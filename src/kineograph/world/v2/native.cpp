@@ -49,36 +49,37 @@ struct Frame {
   int count, floor;  // of primitives; which floor
 };
 
-static inline float lowest(const float *a, int n) {
-  float m = a[0];
-  for (int i = 1; i < n; i++) m = a[i] < m ? a[i] : m;
-  return m;
-}
+struct Extent {
+  float low, high;
+};
 
-static inline float highest(const float *a, int n) {
-  float m = a[0];
-  for (int i = 1; i < n; i++) m = a[i] > m ? a[i] : m;
-  return m;
+static inline Extent extent(const float *a, int n) {
+  Extent e = {a[0], a[0]};
+  for (int i = 1; i < n; i++) {
+    e.low = a[i] < e.low ? a[i] : e.low;
+    e.high = a[i] > e.high ? a[i] : e.high;
+  }
+  return e;
 }
 
 // Whether the rays between two tangents may meet a ball that is this far aside and ahead.
-static bool aside(float side, float ahead, float bound, float focal, float low, float high) {
+static bool aside(float side, float ahead, float bound, float focal, Extent rays) {
   if (ahead <= bound + 0.05f) return true;  // around the camera, or nearly
   const float below = ahead * ahead - bound * bound;
   const float root = bound * std::sqrt(side * side + below);
-  return (side * ahead - root) / below * focal <= high && (side * ahead + root) / below * focal >= low;
+  return (side * ahead - root) / below * focal <= rays.high &&
+         (side * ahead + root) / below * focal >= rays.low;
 }
 
 static void in_view(const Block &b, int n, const Frame &f, const float *c, bool *touch) {
-  const float u0 = lowest(b.u, n), u1 = highest(b.u, n);
-  const float v0 = lowest(b.v, n), v1 = highest(b.v, n);
+  const Extent u = extent(b.u, n), v = extent(b.v, n);
   for (int k = 0; k < f.count; k++) {
     const float *p = f.parts + k * PART + CENTRE;
     const float x = p[0] - c[0], y = p[1] - c[1], z = p[2] - c[2], r = f.bound[k];
     const float right = x * c[3] + y * c[4] + z * c[5], up = x * c[6] + y * c[7] + z * c[8];
     const float ahead = x * c[9] + y * c[10] + z * c[11];
-    touch[k] = f.kind[k] >= 0 && ahead > -r && aside(right, ahead, r, c[12], u0, u1) &&
-               aside(up, ahead, r, c[12], v0, v1);
+    touch[k] = f.kind[k] >= 0 && ahead > -r && aside(right, ahead, r, c[12], u) &&
+               aside(up, ahead, r, c[12], v);
   }
 }
 
@@ -198,7 +199,7 @@ static void cast(Block &b, int n, const Frame &f) {
       SHADED[FAMILY[f.kind[k]]](n, b.p0, b.p1, b.p2, b.n0, b.n1, b.n2, b.sun_x, b.sun_z, b.lit,
                                 f.light, p, PROFILE[f.kind[k]]);
   }
-  if (highest(b.t, n) > 0.5f * FAR) sky(n, b.d0, b.d1, b.d2, b.l0, b.l1, b.l2, f.light);
+  if (extent(b.t, n).high > 0.5f * FAR) sky(n, b.d0, b.d1, b.d2, b.l0, b.l1, b.l2, f.light);
   bool ground = false;
   for (int i = 0; i < n; i++) ground |= b.owner[i] == FLOOR;
   if (ground) {

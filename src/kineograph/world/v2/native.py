@@ -12,8 +12,8 @@ import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache, partial
 from importlib import resources
 from pathlib import Path
@@ -27,7 +27,7 @@ from kineograph.weights.header import cache_folder
 from kineograph.world.gbuffer import FIRST_OBJECT, FLOOR
 from kineograph.world.v2 import kernels, look
 from kineograph.world.v2.camera import unit
-from kineograph.world.v2.emit import loop
+from kineograph.world.v2.emit import Formula, Given, loop
 from kineograph.world.v2.kernels import (
     CONTRAST,
     CROWD,
@@ -63,6 +63,16 @@ def available() -> bool:
     return lanes() > 0 and _compiler() is not None
 
 
+@cache
+def ready() -> bool:
+    """Return whether it can be had, compiled now if need be: for who would do with eager frames."""
+    try:
+        _library()
+    except RequestError:
+        return False
+    return True
+
+
 def _compiler() -> str | None:
     return shutil.which(os.environ.get("CXX", "g++"))
 
@@ -76,72 +86,59 @@ def _three(name: str) -> tuple[str, str, str]:
     return f"{name}0", f"{name}1", f"{name}2"
 
 
-class _Given(dict[str, Any]):
-    """Symbols by name; those of a vector's three columns together."""
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - a Value, a Row or three Values
-        return self[name] if name in self else tuple(self[part] for part in _three(name))
-
-
-_Formula = Callable[[_Given], dict[str, Any] | None]
-
-
-def _of(formula: _Formula, given: dict[str, Any]) -> dict[str, Any] | None:
-    return formula(_Given(given))
-
-
 D, NORMAL, POINT, LIGHT, MIRROR = map(_three, ("d", "n", "p", "l", "r"))
 MET = (*D, "t", *NORMAL, "which")
 
 
-def _begin(g: _Given) -> dict[str, Any]:
+def _begin(g: Given) -> dict[str, Any]:
     d, t, normal, which, point, owner = _formulas._begin(g.u, g.v, g.camera)
     names = (*D, "t", *NORMAL, "which", *POINT, "owner")
     return dict(zip(names, (*d, t, *normal, which, *point, owner), strict=True))
 
 
-def _nearest(family: int, g: _Given) -> None:
+def _nearest(family: int, g: Given) -> None:
     _formulas._nearest(
         family, _ALL, g.d, g.camera, g.part, g.profile, g.number, g.t, g.n, g.which
     )
 
 
-def _surface(g: _Given) -> None:
+def _surface(g: Given) -> None:
     _formulas._surface(_ALL, g.camera, g.d, g.t, g.n, g.which, g.p, g.owner)
 
 
-def _dimmed(g: _Given) -> None:
+def _dimmed(g: Given) -> None:
     _formulas._dimmed(_ALL, g.p, g.n, g.which, g.part, g.soft, g.number, g.open_)
 
 
-def _shaded(family: int, g: _Given) -> None:
+def _shaded(family: int, g: Given) -> None:
     _formulas._shaded(
         family, _ALL, g.p, g.n, g.sun_x, g.sun_z, g.light, g.part, g.profile, g.lit
     )
 
 
-def _bend(g: _Given) -> dict[str, Any]:
-    u, v = _formulas._bend(_ALL, (g.p0, None, g.p2), g.light, g.still, g.u, g.v)
+# Of a point on the floor its height is not looked at, of a direction there nothing else.
+def _bend(g: Given) -> dict[str, Any]:
+    u, v = _formulas._bend(_ALL, (g.p0, g.p0, g.p2), g.light, g.still, g.u, g.v)
     return {"to_u": u, "to_v": v}
 
 
-def _sky(g: _Given) -> dict[str, Any]:
+def _sky(g: Given) -> dict[str, Any]:
     return dict(zip(LIGHT, look.sky(g.d, g.light), strict=True))
 
 
-def _ground(floor: int, g: _Given) -> None:
+def _ground(floor: int, g: Given) -> None:
     _formulas._ground(
-        floor, _ALL, (g.p0, None, g.p2), (None, g.d1, None), g.t, g.lit, g.open_, g.r, g.light,
+        floor, _ALL, (g.p0, g.p0, g.p2), (g.d1, g.d1, g.d1), g.t, g.lit, g.open_, g.r, g.light,
         g.owner, g.l,
     )  # fmt: skip
 
 
-def _thing(g: _Given) -> dict[str, Any]:
+def _thing(g: Given) -> dict[str, Any]:
     light = kernels.thing_light(g.n, g.d, g.t, g.p, g.lit, g.open_, g.part, g.light)
     return dict(zip(LIGHT, light, strict=True))
 
 
-def _film(g: _Given) -> dict[str, Any]:
+def _film(g: Given) -> dict[str, Any]:
     return {name: look.film(value) for name, value in g.items()}
 
 
@@ -150,7 +147,7 @@ def _loops() -> str:
     families, floors = range(len(MEET)), range(len(FLOORS))
     sun, sky = ("sun_x", "sun_z", "lit"), ("lit", "open_")
     # Name, formula, arrays of rays, numbers of the block: rows, and single ones.
-    loops: list[tuple[str, _Formula, tuple[str, ...], str, str]] = [
+    loops: list[tuple[str, Formula, tuple[str, ...], str, str]] = [
         ("begin", _begin, ("u", "v"), "camera", ""),
         ("surface", _surface, (*MET, *POINT, "owner"), "camera", ""),
         ("dimmed", _dimmed, (*POINT, *NORMAL, "which", "open_"), "part", "soft number"),
@@ -166,7 +163,7 @@ def _loops() -> str:
     below = ("p0", "p2", "d1", "t", *sky, *MIRROR, "owner", *LIGHT)
     loops += [(f"ground_{k}", partial(_ground, k), below, "light", "") for k in floors]
     text = [
-        loop(name, partial(_of, formula), rays, rows.split(), single.split())
+        loop(name, formula, rays, rows.split(), single.split())
         for name, formula, rays, rows, single in loops
     ]
     for table, name, which in (
@@ -215,23 +212,25 @@ def _library() -> Any:  # noqa: ANN401 - what ctypes makes of it
         raise RequestError("compiled rendering needs a C++ compiler and a processor with AVX2")
     text = source(width)
     libraries = Path(torch.__file__).parent / "lib"
-    name = hashlib.sha256(f"{torch.__version__}{compiler}{text}".encode()).hexdigest()[:16]
-    path = cache_folder() / "native" / f"render-{name}.so"
+    flags = [*COMMON, *FLAGS[width], f"-L{libraries}", f"-Wl,-rpath,{libraries}", "-ltorch_cpu"]
+    mark = hashlib.sha256(repr((torch.__version__, compiler, flags, text)).encode()).hexdigest()
+    path = cache_folder() / "native" / f"render-{mark[:16]}.so"
+    made, given = (path.with_name(f".{path.name}.{os.getpid()}{end}") for end in ("", ".cpp"))
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        made = path.with_name(f".{path.name}.{os.getpid()}")
-        given = path.with_name(f".{path.name}.{os.getpid()}.cpp")
-        given.write_text(text, "utf-8")
-        command = [compiler, *COMMON, *FLAGS[width], str(given), "-o", str(made)]
-        command += [f"-L{libraries}", f"-Wl,-rpath,{libraries}", "-ltorch_cpu"]
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            given.write_text(text, "utf-8")
+            command = [compiler, str(given), "-o", str(made), *flags]
             subprocess.run(command, check=True, capture_output=True, text=True)
             made.replace(path)
         except subprocess.CalledProcessError as error:
             raise RequestError(f"{compiler} failed: {error.stderr[-800:]}") from error
+        except OSError as error:
+            raise RequestError(f"compiled rendering cannot be kept in {path}: {error}") from error
         finally:
-            given.unlink(missing_ok=True)
-            made.unlink(missing_ok=True)
+            with suppress(OSError):
+                given.unlink(missing_ok=True)
+                made.unlink(missing_ok=True)
     return ctypes.CDLL(str(path)).render
 
 
