@@ -6,20 +6,21 @@ import json
 import math
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from kineograph.errors import RequestError
 from kineograph.flow.loss import SigmaBins
-from kineograph.models.dit import control_rows
+from kineograph.models.dit import VideoDiT, control_rows
 from kineograph.presets import PRESETS, TINY
 from kineograph.train import dit
 from kineograph.train.dit import VALIDATION_SIGMAS, DiTTask, draw_known
 from kineograph.train.engine import Engine, train
 from kineograph.train.latents import Bucket
 from kineograph.train.recipe import DiTRecipe, Schedule
-from kineograph.weights.files import load_weights
+from kineograph.weights.files import build, load_weights, save_weights
 
 RECIPE = DiTRecipe(
     "tiny",
@@ -32,8 +33,9 @@ RECIPE = DiTRecipe(
 
 @pytest.fixture(scope="module")
 def make(store, tiny_vae, tokenizer, tiny_text):
-    def task(**settings) -> DiTTask:
-        return DiTTask(replace(RECIPE, **settings), store, tiny_vae, tokenizer, tiny_text)
+    def task(begin_with: Path | None = None, **settings) -> DiTTask:
+        recipe = replace(RECIPE, **settings)
+        return DiTTask(recipe, store, tiny_vae, tokenizer, tiny_text, begin_with=begin_with)
 
     return task
 
@@ -81,6 +83,27 @@ def test_a_finished_run_has_the_averaged_weights(run, make):
     assert "DiTRecipe" in metadata["recipe"]
     for name, tensor in tensors.items():
         assert torch.equal(tensor, average[f"dit.{name}"].to(tensor.dtype))
+
+
+def test_a_run_begins_with_the_transformer_of_another_stage(
+    run, make, store, tiny_vae, tokenizer, tiny_text, tmp_path
+):
+    path = run / "dit.safetensors"
+    begun = make(begin_with=path)
+    finished = build("dit", path)
+    assert all(map(torch.equal, begun.dit.parameters(), finished.parameters()))
+    with pytest.raises(RequestError, match="began with other weights"):
+        make().load_state_dict(begun.state_dict())
+    # A flow map's without what tells it of ways: at no way it is rectified flow.
+    config = replace(TINY.dit, flow_map=True)
+    weights = VideoDiT(config).state_dict() | finished.state_dict()
+    save_weights(tmp_path / "few.safetensors", weights, config)
+    begun = make(begin_with=tmp_path / "few.safetensors")
+    assert all(map(torch.equal, begun.dit.parameters(), finished.parameters()))
+    other = replace(TINY.dit, num_layers=1)
+    save_weights(tmp_path / "other.safetensors", VideoDiT(other), other)
+    with pytest.raises(RequestError, match=r"other.safetensors is a transformer of another"):
+        make(begin_with=tmp_path / "other.safetensors")
 
 
 def test_batches_are_functions_of_the_step(make):

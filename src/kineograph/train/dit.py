@@ -25,6 +25,7 @@ from kineograph.models.text import TextEncoder, encode_context
 from kineograph.models.tokenizer import Tokenizer
 from kineograph.models.vae import VideoVAE
 from kineograph.presets import get_preset
+from kineograph.spec import ModelSpec
 from kineograph.train.clips import to_uint8
 from kineograph.train.engine import step_generator
 from kineograph.train.facts import FactHead, fact_loss
@@ -32,9 +33,11 @@ from kineograph.train.latents import read_latents
 from kineograph.train.recipe import DiTRecipe
 from kineograph.train.worlds import Scene, world_of
 from kineograph.weights.files import build, save_weights
+from kineograph.weights.header import sha256
 from kineograph.world.render import CPU
 
 VALIDATION_SIGMAS = (0.1, 0.3, 0.5, 0.7, 0.9)
+WAYS = "way_embedding."  # begins the names of what a flow map alone has
 PADDING_BIAS = 10.0  # what hidden padding loses of its score: all but exp(-10) of its weight
 
 
@@ -75,12 +78,30 @@ def draw_known(
     return known
 
 
+def open_dit(path: Path, spec: ModelSpec) -> VideoDiT:
+    """Return a transformer with the structure of `spec`, a flow map or not."""
+    found = build("dit", path)
+    assert isinstance(found, VideoDiT)
+    if replace(found.config, flow_map=False) != spec.dit:
+        raise RequestError(f"{path} is a transformer of another structure than that of {spec.name}")
+    return found
+
+
+def plain_weights(path: Path, spec: ModelSpec) -> dict[str, Tensor]:
+    """Return the weights of a transformer; a flow map's without what tells it of ways.
+
+    Where a way has no length a flow map is the rectified flow of its teacher's guided velocity.
+    """
+    weights = open_dit(path, spec).state_dict()
+    return {name: w for name, w in weights.items() if not name.startswith(WAYS)}
+
+
 class DiTTask:
     """Train one model's transformer."""
 
     def __init__(
         self, recipe: DiTRecipe, latents: Path, vae: Path, tokenizer: Path, text: Path,
-        device: torch.device = CPU,
+        device: torch.device = CPU, begin_with: Path | None = None,
     ) -> None:  # fmt: skip
         self.recipe, self.schedule, self.device = recipe, recipe.schedule, device
         self.spec = get_preset(recipe.model)
@@ -94,6 +115,10 @@ class DiTTask:
         generator = torch.Generator().manual_seed(recipe.schedule.seed)
         self.dit = VideoDiT(self.spec.dit)
         self.dit.init_weights(generator)
+        self.begun_with = ""  # the hash of the weights that the run began with
+        if begin_with is not None:
+            self.dit.load_state_dict(plain_weights(begin_with, self.spec))
+            self.begun_with = sha256(begin_with)
         parts: dict[str, nn.Module] = {"dit": self.dit}
         self.tokens = torch.empty(0)  # of the block from which facts are named
         if recipe.fact_weight:
@@ -312,9 +337,14 @@ class DiTTask:
         save_png(contact_sheet(list(to_uint8(made).cpu().numpy()), captions), path)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"bins": self.bins.to_dict()}
+        return {"bins": self.bins.to_dict(), "begun_with": self.begun_with}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state["begun_with"] != self.begun_with:
+            raise RequestError(
+                f"the run began with other weights of stage {self.recipe.begin_with!r}; "
+                "choose another --out"
+            )
         self.bins = SigmaBins.from_dict(state["bins"])
 
     def finish(self, folder: Path) -> None:

@@ -131,6 +131,7 @@ class DiTRecipe:
 
     model: str
     schedule: Schedule
+    begin_with: str = ""  # the stage whose transformer it starts from; from nothing if empty
     batch: int = 32
     image_steps: int = 0  # the first of the run, on single frames
     image_share: float = 0.0  # of the steps after them, on single frames too
@@ -161,6 +162,7 @@ class FewStepRecipe(DiTRecipe):
     """
 
     begin_with: str = "dit"  # the stage whose weights it starts from and learns from
+    ways_of: str = ""  # a stage of few steps from which it takes what a way is to the network
     guidance_scale: float = 4.0  # of the teacher
     slope_share: float = 0.3  # of the samples, on single points of the way as before
     padding_hidden: float = 0.0

@@ -105,19 +105,25 @@ def run_latents(recipe: Path, out: Path, how: How) -> bool:
 
 
 def run_dit(recipe: Path, out: Path, how: How) -> bool:
-    """Train the transformer."""
+    """Train the transformer, from nothing or from that of the stage of its recipe."""
     from kineograph.train.dit import DiTTask
 
-    run = out.parent
+    run, loaded = out.parent, load_recipe(recipe, DiTRecipe)
     task = DiTTask(
-        load_recipe(recipe, DiTRecipe),
+        loaded,
         _need(run / "latents", "latents"),
         _need(run / "vae" / "vae.safetensors", "vae"),
         _need(run / "tokenizer" / "tokenizer.json", "tokenizer"),
         _need(run / "text" / "text.safetensors", "text"),
         how.device,
+        _transformer(run, loaded.begin_with),
     )
     return _train(task, out, how)
+
+
+def _transformer(run: Path, stage: str) -> Path | None:
+    """Return the finished transformer of a stage; None where none is named."""
+    return _need(run / stage / "dit.safetensors", stage) if stage else None
 
 
 def run_fewstep(recipe: Path, out: Path, how: How) -> bool:
@@ -133,6 +139,7 @@ def run_fewstep(recipe: Path, out: Path, how: How) -> bool:
         _need(run / "text" / "text.safetensors", "text"),
         _need(run / loaded.begin_with / "dit.safetensors", loaded.begin_with),
         how.device,
+        _transformer(run, loaded.ways_of),
     )
     return _train(task, out, how)
 
