@@ -4,12 +4,14 @@
 
 First the rate of matrix products of the transformer's sizes, in float32 and bfloat16; then seconds
 of processor time for forward and backward passes over whole clips, their first latent frames and
-single frames, and the share of them that such products would take at that rate.
+single frames, with plain blocks and with fused ones (`train/fused.py`), and the share of them that
+such products would take at that rate.
 """
 
 from __future__ import annotations
 
 import argparse
+from itertools import product
 from time import process_time
 
 import torch
@@ -18,6 +20,7 @@ import torch.nn.functional as F
 from kineograph.models.dit import VideoDiT, control_rows
 from kineograph.presets import get_preset
 from kineograph.spec import DiTConfig
+from kineograph.train.fused import fuse
 
 BATCHES = ((4, None), (12, 3), (32, 1))  # samples, latent frames (None: all)
 TOKENS = 64  # of a caption
@@ -60,9 +63,12 @@ def main() -> None:
     dit = VideoDiT(config)
     dit.init_weights(torch.Generator().manual_seed(0))
     print(f"\n{sum(p.numel() for p in dit.parameters()) / 1e6:.1f} M parameters\n")
-    print("| samples | latent frames | s a step | s a sample | products, % |")
-    print("|---|---|---|---|---|")
-    for batch, asked in BATCHES:
+    print("| blocks | samples | latent frames | s a step | s a sample | products, % |")
+    print("|---|---|---|---|---|---|")
+    for blocks, (batch, asked) in product(("plain", "fused"), BATCHES):
+        if blocks == "fused" and not fuse(dit):
+            print("| fused | cannot be compiled here | | | | |")
+            break
         count = asked or frames
         latent = torch.randn(batch, channels, count, height, width)
         sigma, context = torch.rand(batch, count), torch.randn(batch, TOKENS, config.text_dim)
@@ -79,12 +85,13 @@ def main() -> None:
             velocity.float().square().mean().backward()
 
         step()
-        start = process_time()
-        step()
-        step()
-        seconds = (process_time() - start) / 2
+        start, repeats = process_time(), 4
+        for _ in range(repeats):
+            step()
+        seconds = (process_time() - start) / repeats
         share = 3 * batch * products(config, count * per_frame) / best / seconds
-        print(f"| {batch} | {count} | {seconds:.2f} | {seconds / batch:.3f} | {100 * share:.0f} |")
+        cells = (blocks, batch, count, f"{seconds:.2f}", f"{seconds / batch:.3f}")
+        print("|", *(f"{cell} |" for cell in (*cells, f"{100 * share:.0f}")))
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from kineograph.spec import ModelSpec
 from kineograph.train.clips import to_uint8
 from kineograph.train.engine import step_generator
 from kineograph.train.facts import FactHead, fact_loss
+from kineograph.train.fused import fuse
 from kineograph.train.latents import read_latents
 from kineograph.train.recipe import DiTRecipe
 from kineograph.train.worlds import Scene, world_of
@@ -125,6 +126,7 @@ class DiTTask:
             parts["facts"] = self.facts = FactHead(self.spec.dit, self.world, generator)
             self.dit.blocks[recipe.fact_block].register_forward_hook(self._keep_tokens)
         self.module: nn.Module = nn.ModuleDict(parts).to(device)
+        fuse(self.dit)
         self.text = build("text", text).requires_grad_(False).to(device)
         self.vae = build("vae", vae).to(device)
         assert isinstance(self.vae, VideoVAE)

@@ -26,6 +26,7 @@ from kineograph.models.vae import VideoVAE
 from kineograph.train.clips import to_uint8
 from kineograph.train.dit import WAYS, DiTTask, draw_known, open_dit
 from kineograph.train.engine import step_generator
+from kineograph.train.fused import fuse
 from kineograph.train.recipe import FewStepRecipe
 from kineograph.weights.files import save_weights
 from kineograph.weights.header import sha256
@@ -61,6 +62,8 @@ class FewStepTask(DiTTask):
         _, unexpected = self.dit.load_state_dict(weights, strict=False)
         assert not unexpected
         self.dit.to(device)
+        fuse(self.teacher)
+        fuse(self.dit)
         self.module = nn.ModuleDict({"dit": self.dit})
 
     def _teacher_velocity(

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from kineograph.errors import RequestError
+from kineograph.runtime import cpp
+from kineograph.runtime.cpp import available
 from kineograph.world.v2 import native
 from kineograph.world.v2.draw import draw_scene
 from kineograph.world.v2.emit import loop
@@ -15,7 +17,7 @@ from kineograph.world.v2.render import render_frames
 from kineograph.world.v2.scene import FLOORS, SHAPES, Scene, SceneObject
 from kineograph.world.v2.simulate import simulate
 
-compiled = pytest.mark.skipif(not native.available(), reason="needs a C++ compiler and AVX2")
+compiled = pytest.mark.skipif(not available(), reason="needs a C++ compiler and AVX2")
 THINGS = [SceneObject(s, "red", "glass" if i % 2 else "striped", "large") for i, s in
           enumerate(s for s in SHAPES if s != "domino")]  # fmt: skip
 
@@ -94,7 +96,8 @@ def test_too_many_primitives_are_refused():
 @pytest.fixture
 def nothing_compiled(tmp_path, monkeypatch):
     monkeypatch.setenv("KINEOGRAPH_CACHE", str(tmp_path))
-    monkeypatch.setattr(native, "lanes", lambda: 16)
+    for module in (native, cpp):
+        monkeypatch.setattr(module, "lanes", lambda: 16)
     for cached in (native._library, native.ready):
         cached.cache_clear()
     yield tmp_path
@@ -104,7 +107,7 @@ def nothing_compiled(tmp_path, monkeypatch):
 
 def test_without_a_compiler_it_says_what_is_missing(nothing_compiled, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    assert not native.available() and not native.ready()
+    assert not available() and not native.ready()
     frames = pack([still(THINGS[0])], [np.array([0.0])])
     with pytest.raises(RequestError, match=r"needs a C\+\+ compiler"):
         native.render(frames, 16, 16, buffers=False)
@@ -118,11 +121,11 @@ def test_a_compiler_that_fails_leaves_nothing_behind(nothing_compiled, monkeypat
     with pytest.raises(RequestError, match="fails failed: out of ideas"):
         native._library()
     assert list((nothing_compiled / "native").iterdir()) == []
-    assert native.available() and not native.ready()
+    assert available() and not native.ready()
 
 
 def test_a_cache_that_takes_nothing_is_named(nothing_compiled, monkeypatch):
-    monkeypatch.setattr(native, "_compiler", lambda: "g++")
+    monkeypatch.setattr(cpp, "_compiler", lambda: "g++")
     (nothing_compiled / "native").write_text("no folder")
     with pytest.raises(RequestError, match=r"cannot be kept in .*native"):
         native._library()

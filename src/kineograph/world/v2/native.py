@@ -8,12 +8,7 @@ those of Sleef, which torch carries: eager and native take the same ones.
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import os
-import shutil
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import cache, partial
 from importlib import resources
 from pathlib import Path
@@ -23,7 +18,7 @@ import torch
 from torch import Tensor
 
 from kineograph.errors import RequestError
-from kineograph.weights.header import cache_folder
+from kineograph.runtime.cpp import available, lanes, library
 from kineograph.world.gbuffer import FIRST_OBJECT, FLOOR
 from kineograph.world.v2 import kernels, look
 from kineograph.world.v2.camera import unit
@@ -42,25 +37,9 @@ from kineograph.world.v2.scene import FLOORS
 from kineograph.world.v2.trace import FAMILY, FAR, MEET, PROFILE
 
 PRIMITIVES = 256  # of a frame, at most
-FLAGS = {
-    16: ("-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mfma"),
-    8: ("-mavx2", "-mfma"),
-}
 # No fused multiply-add: what is rounded twice in eager is rounded twice here.
-COMMON = ("-O3", "-std=c++17", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math",
-          "-ffp-contract=off", "-Wno-psabi")  # fmt: skip
+CONTRACT = "-ffp-contract=off"
 LOOPS = "// Loops stand here.\n"  # a line of native.cpp
-
-
-def lanes() -> int:
-    """Return how many rays this processor computes at once; 0 where it is not known how."""
-    able = torch.backends.cpu.get_cpu_capability()
-    return {"AVX512": 16, "AVX2": 8}.get(able, 0)
-
-
-def available() -> bool:
-    """Return whether there are a compiler and a processor for it."""
-    return lanes() > 0 and _compiler() is not None
 
 
 @cache
@@ -71,10 +50,6 @@ def ready() -> bool:
     except RequestError:
         return False
     return True
-
-
-def _compiler() -> str | None:
-    return shutil.which(os.environ.get("CXX", "g++"))
 
 
 # The formulas, which are run on symbols here: a `Value` for the rays of all blocks.
@@ -207,31 +182,10 @@ def _library() -> Any:  # noqa: ANN401 - what ctypes makes of it
 
     Raises `RequestError` where there is no compiler, or it fails.
     """
-    width, compiler = lanes(), _compiler()
-    if not width or compiler is None:
-        raise RequestError("compiled rendering needs a C++ compiler and a processor with AVX2")
-    text = source(width)
     libraries = Path(torch.__file__).parent / "lib"
-    flags = [*COMMON, *FLAGS[width], f"-L{libraries}", f"-Wl,-rpath,{libraries}", "-ltorch_cpu"]
-    mark = hashlib.sha256(repr((torch.__version__, compiler, flags, text)).encode()).hexdigest()
-    path = cache_folder() / "native" / f"render-{mark[:16]}.so"
-    made, given = (path.with_name(f".{path.name}.{os.getpid()}{end}") for end in ("", ".cpp"))
-    if not path.exists():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            given.write_text(text, "utf-8")
-            command = [compiler, str(given), "-o", str(made), *flags]
-            subprocess.run(command, check=True, capture_output=True, text=True)
-            made.replace(path)
-        except subprocess.CalledProcessError as error:
-            raise RequestError(f"{compiler} failed: {error.stderr[-800:]}") from error
-        except OSError as error:
-            raise RequestError(f"compiled rendering cannot be kept in {path}: {error}") from error
-        finally:
-            with suppress(OSError):
-                given.unlink(missing_ok=True)
-                made.unlink(missing_ok=True)
-    return ctypes.CDLL(str(path)).render
+    sleef = (f"-L{libraries}", f"-Wl,-rpath,{libraries}", "-ltorch_cpu")
+    text = source(lanes()) if available() else ""
+    return library("compiled rendering", "render", text, CONTRACT, *sleef).render
 
 
 def render(

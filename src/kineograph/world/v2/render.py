@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kineograph.runtime.cpp import available
 from kineograph.world.gbuffer import GBuffer
 from kineograph.world.v2 import native
 from kineograph.world.v2.camera import unit
@@ -96,7 +97,7 @@ def _native(frames: Frames, height: int, width: int, buffers: bool) -> GBuffer:
 
 def _chunk(frames: Frames, height: int, width: int, compiled: bool, buffers: bool) -> GBuffer:
     """Render some frames at once."""
-    if compiled and frames.parts.device == CPU and native.available():
+    if compiled and frames.parts.device == CPU and available():
         return _native(frames, height, width, buffers)
     count, rows = len(frames), _padded(height, width)[0] // TILE
     found = cast(frames, _tiles(count, height, width, frames.parts.device), compiled=compiled)

@@ -1,0 +1,20 @@
+"""The transformer of small goes on from the one in `before`: pictures, beginnings, clips."""
+
+from kineograph.train.recipe import DiTRecipe, Schedule
+
+RECIPE = DiTRecipe(
+    model="small",
+    begin_with="before",
+    batch=4,
+    image_steps=1000,
+    image_batch=64,
+    image_share=0.15,
+    short_steps=1000,
+    short_batch=12,
+    object_weight=4.0,
+    fact_weight=0.5,
+    fact_block=4,
+    shift=2.5,
+    padding_hidden=0.0,
+    schedule=Schedule(steps=2800, lr=6e-4, muon_lr=2e-3, ema=0.998, decay_share=0.4),
+)
