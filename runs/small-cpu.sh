@@ -5,17 +5,18 @@
 #   runs/small-cpu.sh [RUN FOLDER]
 # small-cpu/done holds what two cores have made so far, in 8 bits: a model as it is,
 #   kineo assemble runs/small-cpu/done -o out/small --bits 8 && kineo generate --model out/small "a red ball"
-# or, copied into the run folder first, stages that are skipped, and what they need; without its
-# folder fewstep the transformer is trained anew.
-#   mkdir -p out/run && cp -r runs/small-cpu/done/. out/run/ && rm -r out/run/fewstep
+# or, copied into the run folder first, stages that are skipped, and what they need. Its transformer
+# is trained on if it lies in a folder `before`; without one it is trained anew:
+#   mkdir -p out/run && cp -r runs/small-cpu/done/. out/run/ && mv out/run/fewstep out/run/before
 # The model is then in RUN FOLDER/small: kineo generate --model RUN_FOLDER/small "a red ball"
 set -euo pipefail  # a stage that is interrupted or fails ends the script
 here=$(cd "$(dirname "$0")" && pwd)
 run=${1:-out/small}
 stages=()
-few="$run/fewstep"
+few="$run/fewstep" on=
+[ -e "$run/before" ] && on=_on
 if [ ! -e "$few/dit.safetensors" ] || [ -e "$few/checkpoint.pt" ]; then
-  stages=(latents dit fewstep)
+  stages=(latents "dit$on" "fewstep$on")
 fi
 for last in upsampler interpolator; do
   [ -e "$run/$last/$last.safetensors" ] || stages=("${stages[@]}" "$last")
@@ -25,6 +26,7 @@ done
 [ -e "$run/vae/vae.safetensors" ] || stages=(clips vae_first vae "${stages[@]}")
 for stage in "${stages[@]}"; do
   echo "== $stage"
-  kineo train "${stage%_first}" "$here/small-cpu/$stage.py" --out "$run/$stage" --resume
+  kind=${stage%_first}
+  kineo train "${kind%_on}" "$here/small-cpu/$stage.py" --out "$run/${stage%_on}" --resume
 done
 kineo assemble "$run" -o "$run/small"
