@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -101,11 +102,12 @@ def test_videos_are_found_by_the_ids_of_their_prompts(tmp_path):
         find_videos(tmp_path, [e.id for e in entries])
 
 
-@pytest.fixture
-def shown(tmp_path):
-    """Prompts and their videos: the truth itself, but for one missing, one damaged, one short."""
-    prompts = write_suite(tmp_path / "suite", prompts=6, suite="physics", side=64)
-    folder = tmp_path / "My model"
+@pytest.fixture(scope="module")
+def filmed(tmp_path_factory):
+    """A folder with prompts and their videos: the truth itself, but one is missing, two are bad."""
+    root = tmp_path_factory.mktemp("filmed")
+    write_suite(root / "suite", prompts=6, suite="physics", side=64)
+    folder = root / "My model"
     folder.mkdir()
     for entry in suite_entries(SUITES["physics"], 6):
         video, _ = render([entry.prompt.scene], CLIP_TIMES, 64, 64)
@@ -113,7 +115,14 @@ def shown(tmp_path):
     (folder / "physics-0001.mp4").unlink()
     (folder / "physics-0003.mp4").write_bytes(b"no video")
     film(folder / "physics-0004.mp4", flat([9] * 20))
-    return folder, prompts
+    return root
+
+
+@pytest.fixture
+def shown(filmed, tmp_path):
+    """The folder of videos, and the file of their prompts; a test's own."""
+    root = shutil.copytree(filmed, tmp_path / "shown")
+    return root / "My model", root / "suite" / "prompts.jsonl"
 
 
 def test_a_folder_is_scored_and_what_is_missing_counts_as_wrong(
