@@ -24,6 +24,7 @@ from kineograph.runtime.contexts import ContextStore
 from kineograph.runtime.kernels import check_kernel, use_kernel
 from kineograph.runtime.options import DEFAULT, GUIDANCE_BATCH, ON_CPU, RunOptions
 from kineograph.runtime.parallel import Team, share_weights, share_work
+from kineograph.runtime.passes import settle
 from kineograph.runtime.residence import Residence
 from kineograph.runtime.rounding import check_rounding, round_weights
 from kineograph.spec import ModelSpec
@@ -131,6 +132,10 @@ def load(
     assert image is None or isinstance(image, ImageEncoder)
     assert upsampler is None or isinstance(upsampler, VideoUpsampler)
     assert interpolator is None or isinstance(interpolator, FrameInterpolator)
+    if device.type == "cpu" and dtype == torch.bfloat16:
+        for part in (upsampler, interpolator, None if spec.float_vae else vae):
+            if part is not None:
+                settle(part)
     reader = UmT5Tokenizer if parts.spec.hub else Tokenizer
     tokenizer = reader.load(parts.tokenizer, parts.spec.dit.text_len)
     return Pipeline(

@@ -95,3 +95,17 @@ def test_per_frame_applies_an_image_layer_to_each_frame():
     out = per_frame(layer, x[:, 1:])  # a slice: not contiguous
     assert out.shape == (2, 8, 2, 2, 3)
     torch.testing.assert_close(out[1, 4], layer(x[1, 5].movedim(-1, 0)[None])[0].movedim(0, -1))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 4, 6, 8), (1, 3, 4, 6, 8), (2, 1, 4, 6, 8)])
+def test_frames_come_channels_last_in_memory_to_layers(shape):
+    """A single frame too: its first stride decides which kernels a convolution takes."""
+    seen = []
+
+    def layer(frames):
+        seen.append((frames.shape, frames.stride()))
+        return frames
+
+    x = torch.randn(shape)
+    assert torch.equal(per_frame(layer, x), x)
+    assert seen == [((shape[0] * shape[1], 8, 4, 6), (4 * 6 * 8, 1, 6 * 8, 8))]

@@ -186,7 +186,7 @@ def through_vae(
     parts = []
     for part in video.split(8):
         x = rearrange(part, "b t h w c -> b c t h w").float() / 127.5 - 1
-        out = vae.decode(vae.encode(x)[0]).clamp(-1, 1)
+        out = vae.decode(vae.encode(x)[0]).float().clamp(-1, 1)
         pixels = out.add(1).mul(127.5).round().to(torch.uint8)
         parts.append(rearrange(pixels, "b c t h w -> b t h w c"))
     return torch.cat(parts)

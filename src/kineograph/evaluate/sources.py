@@ -177,7 +177,8 @@ class Studio(Viewing):
         """Return the clips of a batch at the base size."""
         if source == "vae":  # quick to make from the render, which is kept
             truth = np.stack(self.videos(suite, "truth", first, prompts))
-            return list(through_vae(self.pipeline.vae, torch.from_numpy(truth)).numpy())
+            with self.pipeline.working("vae"):
+                return list(through_vae(self.pipeline.vae, torch.from_numpy(truth)).numpy())
         return super().videos(suite, source, first, prompts)
 
     def _make(self, source: Source, prompts: Sequence[Prompt]) -> dict[str, ndarray]:

@@ -7,9 +7,15 @@ import hashlib
 import os
 import shutil
 import subprocess
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import cache, partial
+from importlib import resources
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from kineograph.errors import RequestError
 from kineograph.weights.header import cache_folder
@@ -20,6 +26,7 @@ FLAGS = {
 }
 COMMON = ("-O3", "-std=c++17", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math",
           "-Wno-psabi")  # fmt: skip
+Given = Tensor | float | int | None
 
 
 def lanes() -> int:
@@ -35,6 +42,19 @@ def available() -> bool:
 
 def _compiler() -> str | None:
     return shutil.which(os.environ.get("CXX", "g++"))
+
+
+def rows_of(what: str, package: str, name: str) -> ctypes.CDLL:
+    """Return a C++ file of a package, which may include `vectors.h`, compiled for this processor.
+
+    Raises `RequestError` where there is no compiler, or it fails.
+    """
+    vectors, text = (
+        resources.files(where).joinpath(file).read_text("utf-8")
+        for where, file in ((__package__, "vectors.h"), (package, f"{name}.cpp"))
+    )
+    given = text.replace('#include "vectors.h"\n', vectors.replace("#pragma once\n", ""))
+    return library(what, name, f"#define LANES {lanes()}\n{given}")
 
 
 def library(what: str, name: str, text: str, *more: str) -> ctypes.CDLL:
@@ -67,3 +87,47 @@ def library(what: str, name: str, text: str, *more: str) -> ctypes.CDLL:
                 given.unlink(missing_ok=True)
                 made.unlink(missing_ok=True)
     return ctypes.CDLL(str(path))
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads)
+
+
+def _raw(value: Given) -> Any:  # noqa: ANN401 - what ctypes takes
+    if isinstance(value, Tensor):
+        return ctypes.c_void_p(value.data_ptr())
+    if value is None:
+        return ctypes.c_void_p(0)
+    return ctypes.c_float(value) if isinstance(value, float) else ctypes.c_long(value)
+
+
+def _parts(count: int, unit: int) -> list[tuple[int, int]]:
+    """Cut rows into a part a thread, each of whole units."""
+    threads = torch.get_num_threads()
+    each = max(unit, -(-count // (threads * unit)) * unit)
+    return [(first, min(first + each, count)) for first in range(0, count, each)]
+
+
+def run_rows(
+    call: Callable[..., None], count: int, before: tuple[Given, ...], after: tuple[Given, ...],
+    sums: Sequence[Tensor] = (), unit: int = 1,
+) -> None:  # fmt: skip
+    """Call a C++ function on `count` rows by torch's number of threads.
+
+    Its arguments are `before`, the first and last row, `after`, and `sums`, which it adds to:
+    each part by itself, since rows of two parts may share one.
+    """
+    parts = _parts(count, unit)
+    own = [sums, *([torch.zeros_like(s) for s in sums] for _ in parts[1:])]
+    jobs = [
+        partial(call, *map(_raw, (*before, first, last, *after, *mine)))
+        for (first, last), mine in zip(parts, own, strict=True)
+    ]
+    if len(jobs) == 1:
+        jobs[0]()
+    else:
+        list(_pool(len(jobs)).map(lambda job: job(), jobs))
+    for others in own[1:]:
+        for mine, other in zip(sums, others, strict=True):
+            mine.add_(other)

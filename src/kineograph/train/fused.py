@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
-from importlib import resources
 from typing import Any
 
 import torch
@@ -26,11 +24,9 @@ from torch.autograd.function import once_differentiable
 from kineograph.errors import RequestError
 from kineograph.models.dit import Block, VideoDiT
 from kineograph.nn.activation import TanhGELU
-from kineograph.runtime.cpp import lanes, library
+from kineograph.runtime.cpp import Given, lanes, rows_of, run_rows
 
 HALF = torch.bfloat16
-
-Given = Tensor | float | int | None
 
 
 @cache
@@ -46,52 +42,15 @@ def ready() -> bool:
 @cache
 def _library() -> ctypes.CDLL:
     """Return the compiled passes; `RequestError` where nothing can be compiled."""
-    text = resources.files(__package__).joinpath("fused.cpp").read_text("utf-8")
-    return library("fused training", "fused", f"#define LANES {lanes()}\n{text}")
-
-
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads)
-
-
-def _raw(value: Given) -> Any:  # noqa: ANN401 - what ctypes takes
-    if isinstance(value, Tensor):
-        return ctypes.c_void_p(value.data_ptr())
-    if value is None:
-        return ctypes.c_void_p(0)
-    return ctypes.c_float(value) if isinstance(value, float) else ctypes.c_long(value)
-
-
-def _parts(count: int, unit: int) -> list[tuple[int, int]]:
-    """Cut rows into a part a thread, each of whole units."""
-    threads = torch.get_num_threads()
-    each = max(unit, -(-count // (threads * unit)) * unit)
-    return [(first, min(first + each, count)) for first in range(0, count, each)]
+    return rows_of("fused training", __package__, "fused")
 
 
 def _run(
     name: str, count: int, before: tuple[Given, ...], after: tuple[Given, ...], sums: list[Tensor],
     unit: int = 1,
 ) -> None:  # fmt: skip
-    """Call a pass on `count` rows by torch's number of threads.
-
-    Its arguments are `before`, the first and last row, `after`, and `sums`, which it adds to:
-    each part by itself, since rows of two parts may share one.
-    """
-    call, parts = getattr(_library(), name), _parts(count, unit)
-    own = [sums, *([torch.zeros_like(s) for s in sums] for _ in parts[1:])]
-    jobs = [
-        partial(call, *map(_raw, (*before, first, last, *after, *mine)))
-        for (first, last), mine in zip(parts, own, strict=True)
-    ]
-    if len(jobs) == 1:
-        jobs[0]()
-    else:
-        list(_pool(len(jobs)).map(lambda job: job(), jobs))
-    for others in own[1:]:
-        for mine, other in zip(sums, others, strict=True):
-            mine.add_(other)
+    """Call a pass on `count` rows."""
+    run_rows(getattr(_library(), name), count, before, after, sums, unit)
 
 
 def _rows(x: Tensor) -> int:

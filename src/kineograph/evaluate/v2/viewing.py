@@ -167,7 +167,8 @@ class Studio(Viewing):
             return super().clip(entry, source)
         if source == "vae":
             truth = true_clip(entry.prompt)
-            decoded = through_vae(self.pipeline.vae, torch.from_numpy(truth.frames)[None])[0]
+            with self.pipeline.working("vae"):
+                decoded = through_vae(self.pipeline.vae, torch.from_numpy(truth.frames)[None])[0]
             return Clip(decoded.numpy(), truth.fps)
         video = generate_batch(
             self.pipeline, [entry.prompt], aspect_ratio=entry.prompt.scene.aspect_ratio

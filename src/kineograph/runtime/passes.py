@@ -1,0 +1,54 @@
+"""Inference in bfloat16 on a processor: weights rounded once, norms in one pass over memory.
+
+Under autocast every call rounds its weights anew, and a VAE calls each layer once a latent frame.
+Nothing of what is computed changes but last bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, partial
+
+import torch
+from torch import Tensor, nn
+
+from kineograph.errors import RequestError
+from kineograph.nn.channel_norm import ChannelNorm
+from kineograph.runtime.cpp import lanes, rows_of, run_rows
+
+LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}  # of kernels, by their axes
+
+
+def settle(module: nn.Module) -> None:
+    """Make a convolutional network ready for inference under bfloat16 autocast on a processor.
+
+    Its convolutions keep their weights in bfloat16, as the processor reads them. Where there is
+    a C++ compiler its norms get `norm_silu`.
+    """
+    kernel = _kernel()
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d | nn.Conv3d):
+            layout = LAYOUTS[part.weight.ndim]
+            part.weight.data = part.weight.data.to(torch.bfloat16, memory_format=layout)
+            if part.bias is not None:
+                part.bias.data = part.bias.data.bfloat16()
+        elif isinstance(part, ChannelNorm) and kernel and part.gamma.numel() % lanes() == 0:
+            part.kernel = kernel
+
+
+@cache
+def _kernel() -> partial[Tensor] | None:
+    """Return `norm_silu`, compiled now if need be; None where that cannot be."""
+    try:
+        library = rows_of("decoding", __package__, "passes")
+    except RequestError:
+        return None
+    return partial(_norm_silu, library.norm_silu)
+
+
+def _norm_silu(call: Callable[..., None], x: Tensor, gamma: Tensor, floor: float) -> Tensor:
+    """Return SiLU(x / max(rms(x), floor) * gamma) over the last axis of x, in bfloat16 as x is."""
+    x, out = x.contiguous(), torch.empty(x.shape, dtype=x.dtype)
+    rows, c = x.numel() // x.shape[-1], x.shape[-1]
+    run_rows(call, rows, (x, gamma.float()), (c, floor, out))
+    return out
