@@ -54,7 +54,10 @@ class Ours:
     """Our part, opened from diffusers' file."""
 
     def __init__(self, part: str, folder: Path, dtype: Any) -> None:  # noqa: ANN401
+        import torch
+
         from kineograph.presets_wan import T2V_1_3B, VAE_21, VAE_22
+        from kineograph.runtime.passes import settle
         from kineograph.weights.layouts import WanFolder, shards
         from kineograph.weights.wan import open_part
 
@@ -62,6 +65,8 @@ class Ours:
         config = {"dit": T2V_1_3B.dit, "vae-2.1": VAE_21, "vae-2.2": VAE_22}[part]
         files = WanFolder(folder, "diffusers", {kind: shards(folder)}, None)
         self.model: Any = open_part(kind, config, files, dtype)
+        if kind == "vae" and dtype == torch.bfloat16:
+            settle(self.model)  # as a pipeline does
         self.dtype = dtype
 
     def step(self, latent: Any, sigma: Any, context: Any) -> Any:  # noqa: ANN401

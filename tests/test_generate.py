@@ -265,18 +265,20 @@ def test_a_video_that_is_too_short_for_its_way_in_is_refused(tiny, tmp_path):
             frames_of(tiny, asked(num_frames=17, **changes))
 
 
+@pytest.mark.parametrize("steps", [1, 2, 6])
 @pytest.mark.parametrize("solver", ["euler", "heun", "multistep", "unipc"])
-def test_a_changed_video_begins_at_the_step_of_its_strength(tiny, tmp_path, solver):
+def test_a_changed_video_begins_at_the_very_level_of_its_strength(tiny, tmp_path, solver, steps):
     path = video(tmp_path / "a.mp4", 5)
-    request = asked(video=path, strength=0.6, steps=6, solver=solver)
+    request = asked(video=path, strength=0.6, steps=steps, solver=solver)
     states, _ = states_of(tiny, request)
-    sigmas = make_sigmas(6, request.shift)
-    index = states[0].index
-    assert sigmas[index] <= 0.6 < sigmas[index - 1]
+    plain, (sigmas, index) = make_sigmas(steps, request.shift), gen.levels(tiny, request)
+    assert states[0].index == index
+    assert sigmas[index] == torch.tensor(0.6) and (sigmas.diff() < 0).all()
+    assert (sigmas != plain).sum() <= 1
     source = latent_of(tiny, first_frames(path, 5, 10, SIZE))
     noise = gen.initial_noise(tiny, request)
-    assert torch.equal(states[0].x, add_noise(source, noise, sigmas[index].expand(1)))
-    assert states[-1].index == 6
+    assert torch.equal(states[0].x, add_noise(source, noise, torch.tensor([0.6])))
+    assert states[-1].index == steps
 
 
 def test_at_full_strength_a_video_does_nothing(tiny, tmp_path):

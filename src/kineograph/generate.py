@@ -78,7 +78,7 @@ def denoise(
     on_step: Callable[[SamplerState], None] = lambda state: None,
 ) -> SamplerState:
     """Return the state of the finished latent."""
-    sigmas = make_sigmas(request.steps, request.shift, sigma_max=pipeline.spec.sigma_max)
+    sigmas, _ = levels(pipeline, request)
     state = on_device(state, pipeline.device)
     memory: Memory = dict(state.memory)
     velocity = guided_velocity(pipeline, request, conditioning, negative, sigmas, memory)
@@ -96,21 +96,34 @@ def denoise(
                 raise
 
 
+def levels(
+    pipeline: Pipeline, request: ResolvedRequest
+) -> tuple[Float[Tensor, " steps_plus_1"], int]:
+    """Return the noise levels of a clip, from noise to 0, and at which of them it begins.
+
+    A video that is to be changed is taken up at the level `strength`, which takes the place of the
+    next one below it; what comes before that is left out (arXiv 2108.01073).
+    """
+    sigmas = make_sigmas(request.steps, request.shift, sigma_max=pipeline.spec.sigma_max)
+    if request.video is None or request.strength == 1:
+        return sigmas, 0
+    assert request.strength is not None
+    index = min(int((sigmas[:-1] > request.strength).sum()), request.steps - 1)
+    sigmas[index] = request.strength
+    return sigmas, index
+
+
 def begin(
     pipeline: Pipeline, request: ResolvedRequest, conditioning: Conditioning
 ) -> SamplerState:
     """Return the state before the first step: noise, and what is known.
 
-    A video that is to be changed is noised as far as `strength` says, and what comes before
-    that on the way down is left out (arXiv 2108.01073).
+    A video that is to be changed is noised as far as `strength` says.
     """
     noise = initial_noise(pipeline, request)
     if request.video is None or request.strength == 1:
         return start(conditioning.insert(noise), request.solver)
-    assert request.strength is not None
-    sigmas = make_sigmas(request.steps, request.shift, sigma_max=pipeline.spec.sigma_max)
-    index = int((sigmas[:-1] > request.strength).sum())
-    index = min(index, request.steps - 1)
+    sigmas, index = levels(pipeline, request)
     source = first_frames(request.video, request.num_frames, request.fps, size_of(request))
     level = sigmas[index].expand(1).to(pipeline.device)
     x = add_noise(encode_video(pipeline, source), noise, level)

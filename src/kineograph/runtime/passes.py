@@ -22,12 +22,13 @@ LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}  # of kernels, by 
 def settle(module: nn.Module) -> None:
     """Make a convolutional network ready for inference under bfloat16 autocast on a processor.
 
-    Its convolutions keep their weights in bfloat16, as the processor reads them. Where there is
-    a C++ compiler its norms get `norm_silu`.
+    Convolutions with weights in float32 keep them in bfloat16, as the processor reads them; those
+    that a file has in bfloat16 stay mapped from it. Where there is a C++ compiler norms get
+    `norm_silu`.
     """
     kernel = _kernel()
     for part in module.modules():
-        if isinstance(part, nn.Conv2d | nn.Conv3d):
+        if isinstance(part, nn.Conv2d | nn.Conv3d) and part.weight.dtype == torch.float32:
             layout = LAYOUTS[part.weight.ndim]
             part.weight.data = part.weight.data.to(torch.bfloat16, memory_format=layout)
             if part.bias is not None:
