@@ -9,5 +9,5 @@ RECIPE = FewStepRecipe(
     image_share=0.3,
     image_batch=24,
     shift=2.5,
-    schedule=Schedule(steps=400, lr=3e-4, muon_lr=8e-4, ema=0.99, decay_share=0.5),
+    schedule=Schedule(steps=250, lr=3e-4, muon_lr=8e-4, ema=0.985, decay_share=0.5),
 )
