@@ -16,7 +16,7 @@ stages=()
 few="$run/fewstep" on=
 [ -e "$run/before" ] && on=_on
 if [ ! -e "$few/dit.safetensors" ] || [ -e "$few/checkpoint.pt" ]; then
-  stages=(latents "dit$on" "fewstep$on")
+  stages=(latents "dit$on" fewstep)
 fi
 for last in upsampler interpolator; do
   [ -e "$run/$last/$last.safetensors" ] || stages=("${stages[@]}" "$last")

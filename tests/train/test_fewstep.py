@@ -174,19 +174,6 @@ def test_a_flow_map_can_be_the_teacher_of_another(run, store, tiny_vae, tokenize
     assert all(torch.equal(learnt[name], p) for name, p in task.dit.state_dict().items())
 
 
-def test_what_ways_are_may_come_from_an_earlier_flow_map(
-    run, store, tiny_vae, tokenizer, tiny_text, teacher
-):
-    task = FewStepTask(
-        RECIPE, store, tiny_vae, tokenizer, tiny_text, teacher, ways_of=run / "dit.safetensors"
-    )
-    earlier, taught = build("dit", run / "dit.safetensors").state_dict(), build("dit", teacher)
-    for name, p in task.dit.state_dict().items():
-        of = earlier if name.startswith("way_embedding") else taught.state_dict()
-        assert torch.equal(of[name], p)
-    assert earlier["way_embedding.2.weight"].any()
-
-
 def test_steps_lead_from_noise_to_data_by_the_levels_of_the_model(make):
     task = make()
     for steps in (1, 4):

@@ -24,7 +24,7 @@ from kineograph.media.sheet import contact_sheet, save_png
 from kineograph.models.dit import VideoDiT
 from kineograph.models.vae import VideoVAE
 from kineograph.train.clips import to_uint8
-from kineograph.train.dit import WAYS, DiTTask, draw_known, open_dit
+from kineograph.train.dit import DiTTask, draw_known, open_dit
 from kineograph.train.engine import step_generator
 from kineograph.train.fused import fuse
 from kineograph.train.recipe import FewStepRecipe
@@ -46,20 +46,15 @@ class FewStepTask(DiTTask):
 
     def __init__(
         self, recipe: FewStepRecipe, latents: Path, vae: Path, tokenizer: Path, text: Path,
-        teacher: Path, device: torch.device = CPU, ways_of: Path | None = None,
+        teacher: Path, device: torch.device = CPU,
     ) -> None:  # fmt: skip
         super().__init__(replace(recipe, fact_weight=0.0), latents, vae, tokenizer, text, device)
         self.recipe = recipe
         self.teacher = open_dit(teacher, self.spec).to(device)
         self.dit = VideoDiT(replace(self.spec.dit, flow_map=True))
         self.dit.init_weights(torch.Generator().manual_seed(recipe.schedule.seed))
-        weights = self.teacher.state_dict()
         self.begun_with = sha256(teacher)
-        if ways_of is not None:
-            ways = open_dit(ways_of, self.spec).state_dict()
-            weights |= {name: w for name, w in ways.items() if name.startswith(WAYS)}
-            self.begun_with += sha256(ways_of)
-        _, unexpected = self.dit.load_state_dict(weights, strict=False)
+        _, unexpected = self.dit.load_state_dict(self.teacher.state_dict(), strict=False)
         assert not unexpected
         self.dit.to(device)
         fuse(self.teacher)

@@ -162,7 +162,6 @@ class FewStepRecipe(DiTRecipe):
     """
 
     begin_with: str = "dit"  # the stage whose weights it starts from and learns from
-    ways_of: str = ""  # a stage of few steps from which it takes what a way is to the network
     guidance_scale: float = 4.0  # of the teacher
     slope_share: float = 0.3  # of the samples, on single points of the way as before
     padding_hidden: float = 0.0

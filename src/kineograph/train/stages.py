@@ -109,6 +109,7 @@ def run_dit(recipe: Path, out: Path, how: How) -> bool:
     from kineograph.train.dit import DiTTask
 
     run, loaded = out.parent, load_recipe(recipe, DiTRecipe)
+    begin = loaded.begin_with
     task = DiTTask(
         loaded,
         _need(run / "latents", "latents"),
@@ -116,14 +117,9 @@ def run_dit(recipe: Path, out: Path, how: How) -> bool:
         _need(run / "tokenizer" / "tokenizer.json", "tokenizer"),
         _need(run / "text" / "text.safetensors", "text"),
         how.device,
-        _transformer(run, loaded.begin_with),
+        _need(run / begin / "dit.safetensors", begin) if begin else None,
     )
     return _train(task, out, how)
-
-
-def _transformer(run: Path, stage: str) -> Path | None:
-    """Return the finished transformer of a stage; None where none is named."""
-    return _need(run / stage / "dit.safetensors", stage) if stage else None
 
 
 def run_fewstep(recipe: Path, out: Path, how: How) -> bool:
@@ -139,7 +135,6 @@ def run_fewstep(recipe: Path, out: Path, how: How) -> bool:
         _need(run / "text" / "text.safetensors", "text"),
         _need(run / loaded.begin_with / "dit.safetensors", loaded.begin_with),
         how.device,
-        _transformer(run, loaded.ways_of),
     )
     return _train(task, out, how)
 
