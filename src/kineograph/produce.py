@@ -34,6 +34,7 @@ from kineograph.request import GenerationRequest, ResolvedRequest
 from kineograph.resolving import fresh_seed, resolve
 from kineograph.runtime.options import DEFAULT, RunOptions
 from kineograph.runtime.parallel import Team, asked_for, join_team, leave_team
+from kineograph.runtime.passes import norms_of
 from kineograph.runtime.plan import Plan, as_text, free_memory, make_plan, measured_rate
 from kineograph.sidecar import Sidecar, sidecar_path, write_sidecar
 from kineograph.spec import ModelSpec
@@ -74,7 +75,7 @@ class Record(Sidecar):
     """A sidecar with what the bits of the frames may depend on besides request and weights."""
 
     images: dict[str, str] = field(default_factory=dict)  # sha256 of each picture and video
-    made_on: dict[str, str] = field(default_factory=dict)  # torch, threads, dtype, device
+    made_on: dict[str, str] = field(default_factory=dict)  # torch, threads, dtype, device, ...
 
 
 # What gives the model of a clip: of its row, under options, to a team or none.
@@ -295,6 +296,7 @@ def _make(
         "threads": str(torch.get_num_threads()),
         "dtype": str(pipeline.dtype).removeprefix("torch."),
         "device": pipeline.device.type,
+        "norms": norms_of(pipeline.vae),
         "processes": "1 x 1" if team is None else f"{team.mesh.size(0)} x {team.mesh.size(1)}",
         **pipeline.options.told(),
     }

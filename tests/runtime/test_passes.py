@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -15,7 +18,7 @@ from kineograph.pipeline import load
 from kineograph.presets import get_preset
 from kineograph.runtime import cpp, passes
 from kineograph.runtime.cpp import available
-from kineograph.runtime.passes import settle
+from kineograph.runtime.passes import norms_of, settle
 
 compiled = pytest.mark.skipif(not available(), reason="needs a C++ compiler and AVX2")
 
@@ -101,3 +104,25 @@ def test_a_pipeline_is_settled_where_it_computes_in_bfloat16(dtype):
     for part in (pipeline.vae, pipeline.upsampler):
         convs = [m for m in part.modules() if isinstance(m, nn.Conv2d | nn.Conv3d)]
         assert {c.weight.dtype for c in convs} == {dtype}
+    wide = dtype == torch.float32 or not available()
+    assert wide <= (norms_of(pipeline.vae) == "torch")
+
+
+@compiled
+def test_a_process_that_is_forked_has_threads_of_its_own(vae):
+    settled = copy.deepcopy(vae)
+    settle(settled)
+    latent, before = torch.randn(1, 16, 1, 4, 4), torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        wanted = passes._kernel()(latent.movedim(1, -1).bfloat16(), torch.ones(16), 1e-6)
+        with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
+            found = pool.submit(_forked, latent.numpy()).result(60)
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(found, wanted.float().numpy())
+
+
+def _forked(latent):
+    x = torch.from_numpy(latent).movedim(1, -1).bfloat16()
+    return passes._kernel()(x, torch.ones(16), 1e-6).float().numpy()

@@ -90,7 +90,8 @@ def library(what: str, name: str, text: str, *more: str) -> ctypes.CDLL:
 
 
 @cache
-def _pool(threads: int) -> ThreadPoolExecutor:
+def _pool(threads: int, process: int) -> ThreadPoolExecutor:
+    """Return the threads of a process: one that was forked has none of its parent's."""
     return ThreadPoolExecutor(threads)
 
 
@@ -127,7 +128,7 @@ def run_rows(
     if len(jobs) == 1:
         jobs[0]()
     else:
-        list(_pool(len(jobs)).map(lambda job: job(), jobs))
+        list(_pool(len(jobs), os.getpid()).map(lambda job: job(), jobs))
     for others in own[1:]:
         for mine, other in zip(sums, others, strict=True):
             mine.add_(other)

@@ -37,6 +37,12 @@ def settle(module: nn.Module) -> None:
             part.kernel = kernel
 
 
+def norms_of(module: nn.Module) -> str:
+    """Return what computes the norms of a module, on which last bits depend: c++ or torch."""
+    ours = any(isinstance(m, ChannelNorm) and m.kernel is not None for m in module.modules())
+    return "c++" if ours else "torch"
+
+
 @cache
 def _kernel() -> partial[Tensor] | None:
     """Return `norm_silu`, compiled now if need be; None where that cannot be."""
