@@ -103,6 +103,7 @@ def test_without_autocast_blocks_are_plain(plain):
 def test_what_cannot_be_fused_stays_as_it_is(plain, monkeypatch):
     assert not fuse(VideoDiT(TINY.dit))  # heads of 12 channels
     assert not fuse(copy.deepcopy(plain).bfloat16())
+    assert not fuse(VideoDiT(replace(CONFIG, ffn_dim=250)))  # fills no vectors
     wide = replace(CONFIG, in_channels=4, image_dim=16)
     assert not fuse(VideoDiT(wide))
     monkeypatch.setattr(fused, "ready", lambda: False)

@@ -44,17 +44,21 @@ def _compiler() -> str | None:
     return shutil.which(os.environ.get("CXX", "g++"))
 
 
-def rows_of(what: str, package: str, name: str) -> ctypes.CDLL:
-    """Return a C++ file of a package, which may include `vectors.h`, compiled for this processor.
+@cache
+def functions_of(package: str, name: str) -> ctypes.CDLL | None:
+    """Return the functions of a package's C++ file, which may include `vectors.h`.
 
-    Raises `RequestError` where there is no compiler, or it fails.
+    None where they cannot be compiled: it is for who can do without.
     """
     vectors, text = (
         resources.files(where).joinpath(file).read_text("utf-8")
         for where, file in ((__package__, "vectors.h"), (package, f"{name}.cpp"))
     )
-    given = text.replace('#include "vectors.h"\n', vectors.replace("#pragma once\n", ""))
-    return library(what, name, f"#define LANES {lanes()}\n{given}")
+    given = text.replace('#include "vectors.h"\n', vectors)
+    try:
+        return library(name, name, f"#define LANES {lanes()}\n{given}")
+    except RequestError:
+        return None
 
 
 def library(what: str, name: str, text: str, *more: str) -> ctypes.CDLL:

@@ -7,14 +7,13 @@ Nothing of what is computed changes but last bits.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from kineograph.errors import RequestError
 from kineograph.nn.channel_norm import ChannelNorm
-from kineograph.runtime.cpp import lanes, rows_of, run_rows
+from kineograph.runtime.cpp import functions_of, lanes, run_rows
 
 LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}  # of kernels, by their axes
 
@@ -43,14 +42,10 @@ def norms_of(module: nn.Module) -> str:
     return "c++" if ours else "torch"
 
 
-@cache
 def _kernel() -> partial[Tensor] | None:
     """Return `norm_silu`, compiled now if need be; None where that cannot be."""
-    try:
-        library = rows_of("decoding", __package__, "passes")
-    except RequestError:
-        return None
-    return partial(_norm_silu, library.norm_silu)
+    functions = functions_of(__package__, "passes")
+    return None if functions is None else partial(_norm_silu, functions.norm_silu)
 
 
 def _norm_silu(call: Callable[..., None], x: Tensor, gamma: Tensor, floor: float) -> Tensor:

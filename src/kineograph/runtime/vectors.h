@@ -1,7 +1,6 @@
 // Vectors of float32 as wide as the processor's (LANES, which `cpp.py` defines), read from and written
 // to float32 or bfloat16.
 
-#pragma once
 #include <cmath>
 #include <cstdint>
 #include <cstring>

@@ -27,7 +27,7 @@ from kineograph.models.vae import VideoVAE
 from kineograph.presets import get_preset
 from kineograph.spec import ModelSpec
 from kineograph.train.clips import to_uint8
-from kineograph.train.engine import step_generator
+from kineograph.train.engine import check_beginning, step_generator
 from kineograph.train.facts import FactHead, fact_loss
 from kineograph.train.fused import fuse
 from kineograph.train.latents import read_latents
@@ -342,11 +342,7 @@ class DiTTask:
         return {"bins": self.bins.to_dict(), "begun_with": self.begun_with}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        if state["begun_with"] != self.begun_with:
-            raise RequestError(
-                f"the run began with other weights of stage {self.recipe.begin_with!r}; "
-                "choose another --out"
-            )
+        check_beginning(self.begun_with, state["begun_with"], self.recipe.begin_with)
         self.bins = SigmaBins.from_dict(state["bins"])
 
     def finish(self, folder: Path) -> None:

@@ -64,6 +64,14 @@ def step_generator(seed: int, step: int, stream: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(mixed & (2**63 - 1))
 
 
+def check_beginning(now: str, then: str, stage: str) -> None:
+    """Refuse, by hashes, to go on with a run that began with other weights of a stage."""
+    if now != then:
+        raise RequestError(
+            f"the run began with other weights of stage {stage!r}; choose another --out"
+        )
+
+
 class Engine:
     """Drive one task through its schedule inside a run folder."""
 

@@ -10,9 +10,8 @@ Letters as in `models/dit.py`; e channels of a head.
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,36 +20,24 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from kineograph.errors import RequestError
 from kineograph.models.dit import Block, VideoDiT
 from kineograph.nn.activation import TanhGELU
-from kineograph.runtime.cpp import Given, lanes, rows_of, run_rows
+from kineograph.runtime.cpp import Given, functions_of, lanes, run_rows
 
 HALF = torch.bfloat16
 
 
-@cache
 def ready() -> bool:
     """Return whether the C++ can be had, compiled now if need be."""
-    try:
-        _library()
-    except RequestError:
-        return False
-    return True
-
-
-@cache
-def _library() -> ctypes.CDLL:
-    """Return the compiled passes; `RequestError` where nothing can be compiled."""
-    return rows_of("fused training", __package__, "fused")
+    return functions_of(__package__, "fused") is not None
 
 
 def _run(
     name: str, count: int, before: tuple[Given, ...], after: tuple[Given, ...], sums: list[Tensor],
     unit: int = 1,
 ) -> None:  # fmt: skip
-    """Call a pass on `count` rows."""
-    run_rows(getattr(_library(), name), count, before, after, sums, unit)
+    """Call a pass of `fused.cpp` on `count` rows."""
+    run_rows(getattr(functions_of(__package__, "fused"), name), count, before, after, sums, unit)
 
 
 def _rows(x: Tensor) -> int:
@@ -141,10 +128,8 @@ class _Attend(torch.autograd.Function):
         d, (b, n) = len(norm_q), query.shape[:2]
         e = d // heads
         rows = _sides(query, other, d)
-        sides = (norm_q, turn), (norm_k, turn)
-        (q, r_q), (k, r_k) = (
-            _normed(x, *of, heads, eps) for x, of in zip(rows[:2], sides, strict=True)
-        )
+        q, r_q = _normed(rows[0], norm_q, turn, heads, eps)
+        k, r_k = _normed(rows[1], norm_k, turn, heads, eps)
         v = _split(rows[2], heads)
         m = k.shape[2]
         p = q @ k.mT
@@ -167,12 +152,10 @@ class _Attend(torch.autograd.Function):
         dquery = torch.empty_like(query)
         dother = None if other is None else torch.empty_like(other)
         rows, grads = _sides(query, other, d), _sides(dquery, dother, d)
-        dnorms = [
-            _normed_back(rows[i], norm, ctx.turn, r, dy, grads[i])
-            for i, (norm, r, dy) in enumerate(((norm_q, r_q, dq), (norm_k, r_k, dk)))
-        ]
+        dnorm_q = _normed_back(rows[0], norm_q, ctx.turn, r_q, dq, grads[0])
+        dnorm_k = _normed_back(rows[1], norm_k, ctx.turn, r_k, dk, grads[1])
         _join(dv, grads[2])
-        return dquery, dother, *dnorms, None, None, None, None
+        return dquery, dother, dnorm_q, dnorm_k, None, None, None, None
 
 
 # Autograd's functions as torch calls them, which has no types for them.
@@ -285,7 +268,7 @@ def fuse(dit: VideoDiT) -> bool:
     config, weight = dit.config, dit.head.head.weight
     able = weight.dtype == torch.float32 and weight.device.type == "cpu" and not config.image_dim
     able = able and not config.control_layers and lanes() > 0
-    if not able or config.head_dim % lanes() or not ready():
+    if not able or config.head_dim % lanes() or config.ffn_dim % lanes() or not ready():
         return False
     for block in dit.blocks:
         assert isinstance(block, Block) and isinstance(block.ffn[1], TanhGELU)

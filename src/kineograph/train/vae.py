@@ -25,7 +25,7 @@ from kineograph.train.clips import (
     to_uint8,
     validation_scenes,
 )
-from kineograph.train.engine import step_generator
+from kineograph.train.engine import check_beginning, step_generator
 from kineograph.train.pool import Pool
 from kineograph.train.recipe import VaeRecipe
 from kineograph.train.worlds import base_scale, world_of
@@ -154,11 +154,7 @@ class VaeTask:
         return {"begun_with": self.begun_with}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        if state["begun_with"] != self.begun_with:
-            raise RequestError(
-                f"the run began with other weights of stage {self.recipe.begin_with!r}; "
-                "choose another --out"
-            )
+        check_beginning(self.begun_with, state["begun_with"], self.recipe.begin_with)
 
     def finish(self, folder: Path) -> None:
         metadata = {"world_version": str(self.world.version), "recipe": repr(self.recipe)}
